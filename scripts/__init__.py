@@ -1,0 +1,1 @@
+"""modelshelf: operations of AI services on Google Cloud, from one repository."""

@@ -1,0 +1,126 @@
+"""The daemon: python -m scripts.localcloud --state DIR --port N. Foreground; `invoke local.up` starts it detached."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import uvicorn
+
+from scripts.errors import ExitCode, OpsError, Refused
+from scripts.localcloud.app import App
+from scripts.localcloud.context import Context, Database
+from scripts.localcloud.rooms import open_rooms
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn without its signal handlers: stopping is ours, so that instances get SIGTERM first."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def main() -> int:
+    """Run the daemon until SIGTERM; exit 3 with a JSON line on stderr when the state or the port is taken."""
+    options = argparse.ArgumentParser(prog="python -m scripts.localcloud", description=__doc__)
+    options.add_argument("--state", type=Path, required=True, help="folder that keeps everything")
+    options.add_argument("--port", type=int, required=True, help="TCP port on 127.0.0.1; 0 picks a free one")
+    chosen = options.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    try:
+        with (
+            _locked(chosen.state),
+            _listening(chosen.port) as listener,
+            asyncio.Runner(loop_factory=_new_event_loop) as runner,
+        ):
+            runner.run(_serve(chosen.state, listener))
+    except OpsError as error:
+        print(json.dumps({"error": error.message, "remedy": error.remedy}), file=sys.stderr)
+        return int(error.exit_code)
+    except OSError as error:
+        print(json.dumps({"error": f"{error.strerror}: {error.filename or chosen.state}"}), file=sys.stderr)
+        return int(ExitCode.FAILED)
+    return 0
+
+
+async def _serve(state: Path, listener: socket.socket) -> None:
+    port = listener.getsockname()[1]
+    context = Context(state.resolve(), f"http://127.0.0.1:{port}", ROOT, Database(state / "state.db"))
+    stopping = asyncio.Event()
+    app = App(context, open_rooms(context, stopping))
+    loop = asyncio.get_running_loop()
+    for sig in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(sig, stopping.set)
+    config = uvicorn.Config(
+        app, lifespan="off", access_log=False, log_config=None, ws="none", server_header=False,
+        timeout_keep_alive=75, timeout_graceful_shutdown=2, http="httptools", backlog=512,
+    )  # fmt: skip
+    server = _Server(config)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    await app.start()
+    _write_address(state, context.url, port, context.now())
+    await stopping.wait()
+    await app.stop()
+    server.should_exit = True
+    await serving
+    (state / "daemon.json").unlink(missing_ok=True)
+    context.db.close()
+
+
+def _write_address(state: Path, url: str, port: int, started_at: str) -> None:
+    address = {"pid": os.getpid(), "port": port, "url": url, "started_at": started_at}
+    partial = state / ".daemon.json"
+    partial.write_text(json.dumps(address), encoding="utf-8")
+    partial.replace(state / "daemon.json")
+
+
+@contextlib.contextmanager
+def _locked(state: Path) -> Iterator[None]:
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (state / "daemon.lock").open("a") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Refused(f"another daemon uses {state}", "Run: ./dev invoke local.down") from None
+        yield
+
+
+@contextlib.contextmanager
+def _listening(port: int) -> Iterator[socket.socket]:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise Refused(
+                f"port {port} on 127.0.0.1 is in use by another program ({error.strerror})",
+                "Stop that program, or choose another port: MODELSHELF_PORT=8486 ./dev invoke local.up",
+            ) from None
+        yield listener
+    finally:
+        listener.close()
+
+
+def _new_event_loop() -> asyncio.AbstractEventLoop:
+    import uvloop
+
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,118 @@
+"""What the rooms share: the state folder, one SQLite database, the clock and the daemon's own address."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from scripts.localcloud.web import Route
+
+REGION = "europe-west1"
+
+
+class Database:
+    """One SQLite connection (WAL), used from the event loop's thread only, so every call is atomic among rooms.
+
+    WAL with synchronous=NORMAL survives kill -9 of the daemon (not a power cut, which a stand-in need not).
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._connection.row_factory = sqlite3.Row
+        self._connection.execute("PRAGMA journal_mode=WAL")
+        self._connection.execute("PRAGMA synchronous=NORMAL")
+        self._depth = 0
+
+    def script(self, sql: str) -> None:
+        """Create tables and indexes (idempotent statements only)."""
+        self._connection.executescript(sql)
+
+    def run(self, sql: str, *values: Any) -> int:
+        """Execute one statement; the number of rows it changed."""
+        return self._connection.execute(sql, values).rowcount
+
+    def rows(self, sql: str, *values: Any) -> list[sqlite3.Row]:
+        """All rows of a query."""
+        return self._connection.execute(sql, values).fetchall()
+
+    def row(self, sql: str, *values: Any) -> sqlite3.Row | None:
+        """The first row of a query, or None."""
+        found: sqlite3.Row | None = self._connection.execute(sql, values).fetchone()
+        return found
+
+    def cursor(self, sql: str, values: Sequence[Any] = ()) -> Iterator[sqlite3.Row]:
+        """Rows one at a time; do not write while iterating."""
+        return iter(self._connection.execute(sql, values))
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing; may be nested (the outermost one commits). Do not await inside."""
+        self._depth += 1
+        try:
+            if self._depth == 1:
+                self._connection.execute("BEGIN IMMEDIATE")
+            yield
+        except BaseException:
+            if self._depth == 1:
+                self._connection.execute("ROLLBACK")
+            raise
+        else:
+            if self._depth == 1:
+                self._connection.execute("COMMIT")
+        finally:
+            self._depth -= 1
+
+    def close(self) -> None:
+        """Close the connection; the WAL is folded back."""
+        self._connection.close()
+
+
+@dataclass
+class Context:
+    """Handed to every room. clock returns seconds since the epoch and can be replaced by a test."""
+
+    state: Path
+    url: str
+    project_root: Path
+    db: Database
+    clock: Callable[[], float] = time.time
+    listeners: dict[str, list[Callable[[Any], None]]] = field(default_factory=dict)
+
+    def now(self) -> str:
+        """The time as Google writes it: RFC 3339, UTC, microseconds."""
+        return datetime.fromtimestamp(self.clock(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+    def folder(self, name: str) -> Path:
+        """A folder under the state folder, made on first use with mode 0700."""
+        path = self.state / name
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return path
+
+    def listen(self, topic: str, call: Callable[[Any], None]) -> None:
+        """Be told synchronously of every event published on a topic, in order."""
+        self.listeners.setdefault(topic, []).append(call)
+
+    def publish(self, topic: str, event: Any) -> None:
+        """Tell the listeners of a topic."""
+        for call in self.listeners.get(topic, ()):
+            call(event)
+
+
+class Room(Protocol):
+    """An API of the stand-in: its routes, and what it does when the daemon starts and stops."""
+
+    def routes(self) -> list[Route]: ...
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    def status(self) -> dict[str, Any]:
+        """What `invoke local.status` shows of this room."""
+        ...

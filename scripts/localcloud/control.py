@@ -1,0 +1,46 @@
+"""The stand-in's own API under /_local/: health, status, stop. What has no counterpart at Google lives here."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from scripts.localcloud.context import Context, Room
+from scripts.localcloud.web import Request, Response, Route
+
+
+class ControlRoom:
+    """Tells who the daemon is and what its rooms hold, and stops it."""
+
+    def __init__(self, context: Context, rooms: Mapping[str, Room], stopping: asyncio.Event) -> None:
+        self._context = context
+        self._rooms = rooms
+        self._stopping = stopping
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("GET", "/_local/health", self._health),
+            Route("GET", "/_local/status", self._status),
+            Route("POST", "/_local/stop", self._stop),
+        ]
+
+    async def start(self) -> None:
+        """Nothing to start."""
+
+    async def stop(self) -> None:
+        """Nothing to stop."""
+
+    def status(self) -> dict[str, Any]:
+        return {"url": self._context.url, "pid": os.getpid(), "state": str(self._context.state)}
+
+    async def _health(self, request: Request) -> Response:
+        return Response.of_json({"name": "modelshelf-localcloud", **self.status()})
+
+    async def _status(self, request: Request) -> Response:
+        return Response.of_json({name: room.status() for name, room in self._rooms.items()})
+
+    async def _stop(self, request: Request) -> Response:
+        self._stopping.set()
+        return Response.of_json({"stopping": True})

@@ -1,0 +1,15 @@
+"""Which rooms the stand-in has, opened in the order in which they depend on each other."""
+
+from __future__ import annotations
+
+import asyncio
+
+from scripts.localcloud.context import Context, Room
+from scripts.localcloud.control import ControlRoom
+
+
+def open_rooms(context: Context, stopping: asyncio.Event) -> dict[str, Room]:
+    """All rooms by name; the control room sees the others' status."""
+    rooms: dict[str, Room] = {}
+    rooms["control"] = ControlRoom(context, rooms, stopping)
+    return rooms

@@ -1,0 +1,200 @@
+"""What every room speaks: Request, Response, ApiError, and a Router over raw path segments."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs, unquote
+
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+Headers = tuple[tuple[str, str], ...]
+
+_STATUS = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    409: "ALREADY_EXISTS",
+    412: "FAILED_PRECONDITION",
+    429: "RESOURCE_EXHAUSTED",
+    500: "INTERNAL",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+
+
+class ApiError(Exception):
+    """An answer that is an error: HTTP code, Google's reason (storage style) and message."""
+
+    def __init__(self, code: int, message: str, reason: str = "", status: str = "", headers: Headers = ()) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.reason = reason
+        self.status = status or _STATUS.get(code, "UNKNOWN")
+        self.headers = headers
+
+    def body(self) -> dict[str, Any]:
+        """Google's JSON error; with a reason also the older errors[] that storage clients read."""
+        error: dict[str, Any] = {"code": self.code, "message": self.message, "status": self.status}
+        if self.reason:
+            error["errors"] = [{"message": self.message, "domain": "global", "reason": self.reason}]
+        return {"error": error}
+
+
+class Disconnected(Exception):
+    """The client went away before its body was complete."""
+
+
+@dataclass
+class Request:
+    """One HTTP request; the body is streamed and read at most once."""
+
+    method: str
+    raw_path: str
+    query: dict[str, str]
+    query_all: dict[str, list[str]]
+    headers: dict[str, str]
+    client: str
+    receive: Receive
+    params: dict[str, str] = field(default_factory=dict)
+    extensions: Mapping[str, Any] = field(default_factory=dict)
+    raw_query: str = ""
+    _consumed: bool = False
+
+    @property
+    def path(self) -> str:
+        return unquote(self.raw_path)
+
+    @property
+    def base_url(self) -> str:
+        """The scheme and authority that this client used, for links in answers."""
+        return f"http://{self.headers.get('host', '127.0.0.1')}"
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it arrives. Raises Disconnected when the client goes away in the middle."""
+        if self._consumed:
+            return
+        while True:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise Disconnected
+            body: bytes = message.get("body", b"")
+            more = message.get("more_body", False)
+            if not more:
+                self._consumed = True
+            if body:
+                yield body
+            if not more:
+                return
+
+    async def read(self, limit_bytes: int = 16 << 20) -> bytes:
+        """The whole body. Raises ApiError 413 above the limit."""
+        parts: list[bytes] = []
+        size = 0
+        async for chunk in self.chunks():
+            size += len(chunk)
+            if size > limit_bytes:
+                raise ApiError(413, f"request body is larger than {limit_bytes} bytes", "uploadTooLarge")
+            parts.append(chunk)
+        return b"".join(parts)
+
+    async def json(self) -> Any:
+        """The body as JSON ({} when empty). Raises ApiError 400 when it is not JSON."""
+        raw = await self.read()
+        try:
+            return json.loads(raw) if raw.strip() else {}
+        except ValueError:
+            raise ApiError(400, "Parse Error", "parseError") from None
+
+    async def json_object(self) -> dict[str, Any]:
+        """The body as a JSON object. Raises ApiError 400 for anything else."""
+        value = await self.json()
+        if not isinstance(value, dict):
+            raise ApiError(400, "Expected a JSON object", "parseError")
+        return value
+
+
+@dataclass
+class Response:
+    """One HTTP answer; a body that is an async iterator is streamed (give content-length when it is known)."""
+
+    status: int = 200
+    body: bytes | AsyncIterator[bytes] = b""
+    headers: Headers = ()
+    content_type: str = "application/json; charset=UTF-8"
+
+    @classmethod
+    def of_json(cls, value: Any, status: int = 200, headers: Headers = ()) -> Response:
+        """An answer whose body is JSON."""
+        return cls(status, json.dumps(value, separators=(",", ":")).encode(), headers)
+
+    @classmethod
+    def of_text(cls, text: str, status: int = 200) -> Response:
+        """An answer whose body is plain text."""
+        return cls(status, text.encode(), (), "text/plain; charset=utf-8")
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True)
+class Route:
+    """method ("*" for any), pattern over the RAW path, handler.
+
+    In a pattern `{name}` matches within one raw segment (an escaped slash %2F stays inside it), without a
+    colon, so that `{job}:run` works; `{name+}` also takes colons; `{name*}` takes the rest with slashes.
+    Values reach the handler unquoted in request.params.
+    """
+
+    method: str
+    pattern: str
+    handler: Handler
+
+
+class Router:
+    """Finds the handler of a request: routes are grouped by their first segment, then tried in order."""
+
+    def __init__(self) -> None:
+        self._groups: dict[str, list[tuple[str, re.Pattern[str], Handler]]] = {}
+
+    def add(self, routes: Iterable[Route]) -> None:
+        """Register routes; the first that matches wins, a literal first segment before a variable one."""
+        for route in routes:
+            first = route.pattern.lstrip("/").split("/", 1)[0]
+            group = "" if "{" in first else first
+            self._groups.setdefault(group, []).append((route.method, _compile(route.pattern), route.handler))
+
+    def find(self, method: str, raw_path: str) -> tuple[Handler, dict[str, str]]:
+        """The handler and its parameters. Raises ApiError 404 (unknown path) or 405 (known path, other method)."""
+        first = unquote(raw_path.lstrip("/").split("/", 1)[0])
+        other_method = False
+        for group in dict.fromkeys((first, "")):
+            for verb, pattern, handler in self._groups.get(group, ()):
+                match = pattern.fullmatch(raw_path)
+                if match is None:
+                    continue
+                if verb in ("*", method) or (verb == "GET" and method == "HEAD"):
+                    return handler, {key: unquote(value) for key, value in match.groupdict().items()}
+                other_method = True
+        if other_method:
+            raise ApiError(405, f"Method {method} is not allowed here", "methodNotAllowed")
+        raise ApiError(404, f"Not found: {method} {raw_path}", "notFound")
+
+
+def _compile(pattern: str) -> re.Pattern[str]:
+    parts: list[str] = []
+    for literal, name, kind in re.findall(r"([^{]*)(?:\{(\w+)([+*]?)\})?", pattern):
+        parts.append(re.escape(literal))
+        if name:
+            parts.append(f"(?P<{name}>{ {'': '[^/:]+', '+': '[^/]+', '*': '.*'}[kind] })".replace(" ", ""))
+    return re.compile("".join(parts))
+
+
+def parse_query(raw: str) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """Query parameters: the last value of each, and all of them."""
+    every = parse_qs(raw, keep_blank_values=True)
+    return {key: values[-1] for key, values in every.items()}, every

@@ -1,0 +1,132 @@
+"""The only place that starts a child process: argument lists, time-outs, streaming, redaction; never a shell."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from scripts.errors import OpsError, Refused
+
+_SECRET = re.compile(
+    r"(?i)((?:password|passwd|secret|token|api[_-]?key|authorization|private[_-]?key)[\w-]*\s*[=:]\s*)"
+    r"(\"[^\"]*\"|'[^']*'|(?:bearer\s+)?\S+)"
+)
+_BEARER = re.compile(r"\b(?:ya29\.[\w.-]+|eyJ[\w-]+\.[\w-]+\.[\w-]+|hf_[A-Za-z0-9]{16,})")
+
+
+def redact(text: str) -> str:
+    """Hide what looks like a secret: values after password/token/key names, OAuth tokens, JWTs, hub tokens."""
+    return _BEARER.sub("[redacted]", _SECRET.sub(r"\1[redacted]", text))
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished child left: exit code (negative = signal), captured text, seconds it ran."""
+
+    argv: tuple[str, ...]
+    code: int
+    stdout: str
+    stderr: str
+    seconds: float
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    timeout_s: float = 600.0,
+    check: bool = True,
+    on_line: Callable[[str], None] | None = None,
+    stdin: str | None = None,
+) -> Result:
+    """Run a child to its end and return its Result; on_line sees each line of stdout and stderr, redacted, as it comes.
+
+    Raises OpsError on a time-out (the whole process group is killed) and, with check, on a non-zero exit;
+    Refused when the program does not exist.
+    """
+    began = time.monotonic()
+    child = spawn(argv, cwd=cwd, env=env, stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL)
+    captured: tuple[list[str], list[str]] = ([], [])
+    pumps = [
+        threading.Thread(target=_pump, args=(stream, lines, on_line), daemon=True)
+        for stream, lines in zip((child.stdout, child.stderr), captured, strict=True)
+    ]
+    for pump in pumps:
+        pump.start()
+    try:
+        if stdin is not None and child.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                child.stdin.write(stdin.encode())
+            child.stdin.close()
+        code = child.wait(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        kill_group(child)
+        late = f"{argv[0]} did not finish within {timeout_s:g} s"
+        raise OpsError(late, "Run it by hand to see where it hangs.") from None
+    except BaseException:
+        kill_group(child)
+        raise
+    for pump in pumps:
+        pump.join()
+    out, err = ("".join(lines) for lines in captured)
+    result = Result(tuple(argv), code, out, err, time.monotonic() - began)
+    if check and code != 0:
+        tail = redact("\n".join((err or out).strip().splitlines()[-6:]))
+        raise OpsError(f"{argv[0]} exited with {code}: {tail}")
+    return result
+
+
+def spawn(
+    argv: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: int | IO[bytes] = subprocess.DEVNULL,
+    stdout: int | IO[bytes] = subprocess.PIPE,
+    stderr: int | IO[bytes] = subprocess.PIPE,
+) -> subprocess.Popen[bytes]:
+    """Start a child in its own session (so that kill_group reaches its children) and return it.
+
+    Raises Refused when the program does not exist or may not be executed.
+    """
+    try:
+        return subprocess.Popen(
+            list(argv),
+            cwd=cwd,
+            env=dict(env) if env is not None else None,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=True,
+        )
+    except (FileNotFoundError, PermissionError) as error:
+        raise Refused(f"cannot start {argv[0]!r}: {error.strerror}", "Run: ./dev invoke doctor") from error
+
+
+def kill_group(child: subprocess.Popen[Any], sig: signal.Signals = signal.SIGKILL) -> None:
+    """Send a signal to a spawned child and everything it started; a child that is gone is no error."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, sig)
+    if sig is signal.SIGKILL:
+        child.wait()
+
+
+def _pump(stream: IO[bytes] | None, lines: list[str], on_line: Callable[[str], None] | None) -> None:
+    if stream is None:
+        return
+    for raw in stream:
+        line = raw.decode(errors="replace")
+        lines.append(line)
+        if on_line is not None:
+            on_line(redact(line.rstrip("\n")))
+    stream.close()

@@ -1,0 +1,111 @@
+"""Shared fixtures. Unit tests may neither start a child process nor open a socket; `@pytest.mark.process` allows both."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _closed_world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Block sockets and child processes in tests that are not marked `process` (or `full`)."""
+    for name in ("MODELSHELF_ENV", "MODELSHELF_ENDPOINT", "MODELSHELF_STATE", "MODELSHELF_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    if request.node.get_closest_marker("process") or request.node.get_closest_marker("full"):
+        return
+
+    def refused(*args: object, **kwargs: object) -> None:
+        raise AssertionError("a unit test tried to reach out; mark it @pytest.mark.process if it must")
+
+    monkeypatch.setattr(socket.socket, "connect", refused)
+    monkeypatch.setattr(subprocess.Popen, "__init__", refused)
+
+
+@dataclass
+class StandIn:
+    """A running stand-in of a test's own: its address, state folder and process."""
+
+    url: str
+    state: Path
+    port: int
+    process: subprocess.Popen[bytes]
+
+    def get(self, path: str) -> Any:
+        with urllib.request.urlopen(self.url + path, timeout=30) as answer:
+            return json.load(answer)
+
+    def post(self, path: str, body: Any = None) -> Any:
+        data = json.dumps(body if body is not None else {}).encode()
+        request = urllib.request.Request(self.url + path, data, {"content-type": "application/json"}, method="POST")
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
+    def stop(self, sig: signal.Signals = signal.SIGTERM) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(sig)
+        return self.process.wait(timeout=30)
+
+
+def start_standin(state: Path, port: int = 0) -> StandIn:
+    """Start the real daemon on a state folder and wait until it answers."""
+    state.mkdir(parents=True, exist_ok=True)
+    (state / "daemon.json").unlink(missing_ok=True)
+    log = (state / "daemon.log").open("ab")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "scripts.localcloud", "--state", str(state), "--port", str(port)],
+        cwd=ROOT, stdout=log, stderr=log, env=dict(os.environ),
+    )  # fmt: skip
+    log.close()
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        if (state / "daemon.json").exists():
+            address = json.loads((state / "daemon.json").read_text(encoding="utf-8"))
+            return StandIn(address["url"], state, address["port"], process)
+        time.sleep(0.02)
+    raise AssertionError(f"the stand-in did not start: {(state / 'daemon.log').read_text(encoding='utf-8')[-2000:]}")
+
+
+@pytest.fixture
+def standin(tmp_path: Path) -> Iterator[StandIn]:
+    """A fresh stand-in for one test."""
+    running = start_standin(tmp_path / "cloud")
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def shared_standin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
+    """One stand-in for a module whose tests use names of their own."""
+    running = start_standin(tmp_path_factory.mktemp("cloud"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def standin_at() -> Iterator[Callable[..., StandIn]]:
+    """Start stand-ins on given state folders; those still running are stopped at the end."""
+    started: list[StandIn] = []
+
+    def start(state: Path, port: int = 0) -> StandIn:
+        started.append(start_standin(state, port))
+        return started[-1]
+
+    yield start
+    for running in started:
+        running.stop()
