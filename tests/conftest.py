@@ -1,4 +1,4 @@
-"""Shared fixtures. Unit tests may neither start a child process nor open a socket; `@pytest.mark.process` allows both."""
+"""Shared fixtures: unit tests may neither start a child nor open a socket; mark `process` those that must."""
 
 from __future__ import annotations
 
