@@ -2,7 +2,7 @@
 # requires-python = ">=3.11"
 # dependencies = ["nox>=2025.5"]
 # ///
-"""What CI proves: `./dev nox` runs the default sessions, `./dev nox -t full` the costly ones as well.
+"""What CI proves: `./dev nox` runs the default sessions, `./dev nox -t full` the costly ones.
 
 All sessions share the environment that runs nox (made by ./dev, or by pip from requirements.lock): an
 environment each would cost 27 s and 488 MB (measured 2026-11-20, see docs/decisions).
@@ -11,6 +11,8 @@ environment each would cost 27 s and 488 MB (measured 2026-11-20, see docs/decis
 from __future__ import annotations
 
 import importlib.util
+import sys
+from pathlib import Path
 
 import nox
 
@@ -22,46 +24,51 @@ nox.options.error_on_external_run = False
 ELSEWHERE = ("tests/contract", "tests/e2e", "tests/rendering")
 
 
+def python(session: nox.Session, module: str, *arguments: str) -> None:
+    """Run a module of the environment that runs nox itself."""
+    if importlib.util.find_spec("uvicorn") is None:
+        session.error("this environment lacks the project's packages; run: ./dev nox")
+    session.run(sys.executable, "-m", module, *arguments)
+
+
 def pytest(session: nox.Session, *arguments: str) -> None:
-    """Run pytest with the session's own arguments, or with those given after `--`."""
-    if importlib.util.find_spec("pytest") is None or importlib.util.find_spec("uvicorn") is None:
-        session.error("the environment lacks the project's packages; run: ./dev nox")
-    session.run("python", "-m", "pytest", *arguments, *session.posargs)
+    """Run pytest with the session's arguments and those given after `--`."""
+    python(session, "pytest", *arguments, *session.posargs)
 
 
-@nox.session(tags=["full"])
+@nox.session
 def lint(session: nox.Session) -> None:
     """Style, formatting and the import rules of the house."""
-    session.run("ruff", "check", ".")
-    session.run("ruff", "format", "--check", ".")
-    session.run("lint-imports", "--no-cache")
+    python(session, "ruff", "check", ".")
+    python(session, "ruff", "format", "--check", ".")
+    session.run(str(Path(sys.executable).parent / "lint-imports"), "--no-cache")
 
 
-@nox.session(tags=["full"])
+@nox.session
 def types(session: nox.Session) -> None:
     """mypy --strict over everything that is not a test."""
-    session.run("mypy")
+    python(session, "mypy")
 
 
-@nox.session(tags=["full"])
+@nox.session
 def unit(session: nox.Session) -> None:
     """Tests beside each module: values in, values out, and the container against real files."""
     pytest(session, "tests", *(f"--ignore={folder}" for folder in ELSEWHERE), "-m", "not full")
 
 
-@nox.session(tags=["full"])
+@nox.session
 def templates(session: nox.Session) -> None:
     """Rendered YAML of every environment: goldens, quoting, Google's own schema."""
     pytest(session, "tests/rendering", "-m", "not full")
 
 
-@nox.session(tags=["full"])
+@nox.session
 def contract(session: nox.Session) -> None:
     """The stand-in, driven by clients that were not written here."""
     pytest(session, "tests/contract", "-m", "not full")
 
 
-@nox.session(tags=["full"])
+@nox.session
 def e2e(session: nox.Session) -> None:
     """The README's commands, typed as a user would."""
     pytest(session, "tests/e2e", "-m", "not full")
@@ -76,7 +83,7 @@ def costly(session: nox.Session) -> None:
 @nox.session(tags=["bench"])
 def bench(session: nox.Session) -> None:
     """Measure and print ratios; never fails on a time."""
-    session.run("python", "-m", "bench", *session.posargs)
+    python(session, "bench", *session.posargs)
 
 
 @nox.session(tags=["tools"])
