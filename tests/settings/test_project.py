@@ -1,0 +1,39 @@
+"""Places of the project, and the variables that move them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from scripts.errors import BadInput
+from scripts.settings import project
+
+
+def test_state_is_in_the_checkout_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert project.state_dir() == project.ROOT / ".local"
+    monkeypatch.setenv("MODELSHELF_STATE", str(tmp_path))
+    assert project.state_dir() == tmp_path
+    monkeypatch.setenv("MODELSHELF_STATE", "elsewhere")
+    assert project.state_dir() == Path.cwd() / "elsewhere"
+
+
+def test_a_path_of_the_state_folder_moves_with_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert project.resolve("docs/x") == project.ROOT / "docs/x"
+    assert project.resolve(".local/keys/signing.pub") == project.ROOT / ".local/keys/signing.pub"
+    monkeypatch.setenv("MODELSHELF_STATE", str(tmp_path))
+    assert project.resolve(".local/keys/signing.pub") == tmp_path / "keys/signing.pub"
+    assert project.resolve("/etc/keys/a.pub") == Path("/etc/keys/a.pub")
+
+
+def test_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert project.port() == 8085
+    monkeypatch.setenv("MODELSHELF_PORT", "9000")
+    assert project.port() == 9000
+
+
+@pytest.mark.parametrize("text", ["0", "65536", "http", "-1", "80 ", "٣"])
+def test_a_wrong_port_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("MODELSHELF_PORT", text)
+    with pytest.raises(BadInput, match="expected a port number from 1 to 65535"):
+        project.port()
