@@ -1,0 +1,213 @@
+"""The one place that knows a stand-in from Google: endpoints, credentials and who may be called with which token.
+
+An environment is at a stand-in when MODELSHELF_ENDPOINT says so (a rehearsal), or when it provisions itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from scripts.cloud import standin
+from scripts.cloud.rest import LOGIN, Access
+from scripts.errors import AccessDenied, BadInput, Unreachable
+from scripts.settings import project as places
+
+if TYPE_CHECKING:
+    from scripts.cloud.logs import LogsClient
+    from scripts.cloud.run import RunClient
+    from scripts.cloud.scheduler import Scheduler
+    from scripts.cloud.storage import Bucket
+    from scripts.settings.model import Settings
+
+SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+EXAMPLE = "MODELSHELF_ENDPOINT=http://127.0.0.1:8085"
+REHEARSE = (
+    "Run: gcloud auth application-default login\n"
+    "  or rehearse without an account: ./dev invoke local.up, then "
+    "MODELSHELF_ENDPOINT=http://127.0.0.1:8085 ./dev invoke local.provision --env ENV, then the same command with it"
+)
+
+
+@dataclass(frozen=True)
+class Upstreams:
+    """Base URLs of the models' sources, without a trailing slash."""
+
+    ollama: str
+    huggingface: str
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """A project and region of Google Cloud, or of the stand-in at `endpoint`. Clients are made when asked for."""
+
+    project: str
+    region: str
+    endpoint: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What to call it in messages."""
+        return f"stand-in at {self.endpoint}" if self.endpoint else f"Google Cloud, project {self.project}"
+
+    @property
+    def is_standin(self) -> bool:
+        return self.endpoint is not None
+
+    def bucket(self, name: str) -> Bucket:
+        """A bucket by name; it need not exist."""
+        from scripts.cloud.storage import open_bucket
+
+        return open_bucket(self.project, self.endpoint, name)
+
+    def run(self) -> RunClient:
+        """Cloud Run in the region."""
+        from scripts.cloud.run import RunClient
+
+        return RunClient(self.project, self.region, self._access())
+
+    def logs(self) -> LogsClient:
+        """Cloud Logging of the project."""
+        from scripts.cloud.logs import LogsClient
+
+        return LogsClient(self.project, self._access())
+
+    def scheduler(self) -> Scheduler:
+        """Cloud Scheduler in the region."""
+        from scripts.cloud.scheduler import Scheduler
+
+        return Scheduler(self.project, self.region, self._access())
+
+    def upstreams(self) -> Upstreams:
+        """Where models are pulled from: the real registries, or what the stand-in plays of them."""
+        if self.endpoint is None:
+            return Upstreams("https://registry.ollama.ai", "https://huggingface.co")
+        return Upstreams(f"{self.endpoint}/upstream/ollama", f"{self.endpoint}/upstream/huggingface")
+
+    def headers_for(self, url: str, private: bool) -> dict[str, str]:
+        """Headers for calling a service's own URL: an ID token when the service is private.
+
+        Raises AccessDenied when the credentials cannot make one.
+        """
+        if self.endpoint is not None or not private:
+            return {}
+        return {"Authorization": f"Bearer {_id_token(url)}"}
+
+    def _access(self) -> Access:
+        return Access(self.endpoint, _anonymous() if self.endpoint else _default_credentials())
+
+
+def connect(settings: Settings) -> Cloud:
+    """The cloud of an environment, reached and allowed.
+
+    Raises BadInput (an endpoint that is no loopback URL), Unreachable (the stand-in does not run), AccessDenied (no
+    credentials for Google).
+    """
+    endpoint = checked_endpoint(settings.endpoint)
+    if endpoint is not None:
+        standin.check(endpoint)
+        return Cloud(settings.project, settings.region, endpoint)
+    if settings.provision == "self":
+        found = standin.find(_state())
+        if found is None:
+            raise Unreachable(f"the stand-in cloud of environment {settings.environment!r} is not running", standin.UP)
+        return Cloud(settings.project, settings.region, found.url)
+    _default_credentials()
+    return Cloud(settings.project, settings.region)
+
+
+def ensure(settings: Settings, say: Callable[[str], None]) -> Cloud:
+    """Like connect, but where an environment provisions itself the stand-in is started first when it is not running."""
+    if settings.provision == "self" and settings.endpoint is None:
+        standin.start(_state(), places.port(), say)
+    return connect(settings)
+
+
+def connect_runtime(project: str, region: str, endpoint: str | None) -> Cloud:
+    """The cloud as a container sees it: what the platform told it, checked by the first call only."""
+    return Cloud(project, region, checked_endpoint(endpoint))
+
+
+def standin_url(endpoint: str | None) -> str:
+    """The stand-in that local.* commands speak to: the endpoint of a rehearsal, else this checkout's own daemon.
+
+    Raises BadInput, Unreachable.
+    """
+    checked = checked_endpoint(endpoint)
+    if checked is not None:
+        standin.check(checked)
+        return checked
+    found = standin.find(_state())
+    if found is None:
+        raise Unreachable("the stand-in cloud is not running", standin.UP)
+    return found.url
+
+
+def checked_endpoint(text: str | None) -> str | None:
+    """An endpoint without a trailing slash. Raises BadInput unless it is http on loopback, without path or user.
+
+    Only loopback: an endpoint is called without credentials, and a mistyped one must not leave the machine.
+    """
+    if not text:
+        return None
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise BadInput(f"MODELSHELF_ENDPOINT: {text!r} is not a URL", f"Expected for example: {EXAMPLE}") from None
+    host = parts.hostname or ""
+    extras = parts.path.rstrip("/") or parts.query or parts.fragment or parts.username is not None
+    if parts.scheme != "http" or host not in LOOPBACK or extras or port == 0:
+        expected = "expected http, a loopback host and a port, nothing more"
+        raise BadInput(f"MODELSHELF_ENDPOINT: found {text!r}, {expected}", f"For example: {EXAMPLE}")
+    authority = f"[{host}]" if ":" in host else host
+    return f"http://{authority}" + (f":{port}" if port else "")
+
+
+def _state() -> Any:
+    return places.state_dir() / "cloud"
+
+
+def _anonymous() -> Any:
+    from google.auth.credentials import AnonymousCredentials
+
+    return AnonymousCredentials()  # type: ignore[no-untyped-call]
+
+
+def _default_credentials() -> Any:
+    import google.auth
+    from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
+
+    try:
+        credentials, _ = google.auth.default(scopes=[SCOPE])
+    except DefaultCredentialsError as error:
+        reason = str(error.args[0]).splitlines()[0].split("; see")[0].rstrip(".")
+        raise AccessDenied(f"no credentials for Google Cloud: {reason}", REHEARSE) from error
+    except GoogleAuthError as error:
+        raise AccessDenied(f"the credentials for Google Cloud cannot be used: {error}", LOGIN) from error
+    return credentials
+
+
+def _id_token(audience: str) -> str:
+    from google.auth import exceptions, impersonated_credentials
+    from google.auth.transport.requests import Request
+    from google.oauth2 import id_token
+
+    credentials = _default_credentials()
+    try:
+        if isinstance(credentials, impersonated_credentials.Credentials):
+            made: Any = impersonated_credentials.IDTokenCredentials
+            caller = made(credentials, target_audience=audience, include_email=True)
+            caller.refresh(Request())
+            return str(caller.token)
+        return str(id_token.fetch_id_token(Request(), audience))  # type: ignore[no-untyped-call]
+    except (exceptions.GoogleAuthError, ValueError) as error:
+        text = f"cannot call the private service {audience}: no ID token from these credentials ({error})"
+        remedy = (
+            "A person needs to act as a service account that may invoke it. Run: "
+            "gcloud auth application-default login --impersonate-service-account=ACCOUNT"
+        )
+        raise AccessDenied(text, remedy) from error

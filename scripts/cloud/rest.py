@@ -1,0 +1,123 @@
+"""Google's REST APIs through google-api-python-client: bundled schemas, time-outs, and errors as this project's own."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from scripts.cloud.retry import retrying
+from scripts.errors import AccessDenied, BadInput, Conflict, NotFound, OpsError, Unreachable
+
+TIMEOUT_S = 60.0
+LOGIN = "Run: gcloud auth application-default login"
+
+
+@dataclass(frozen=True)
+class Access:
+    """How to reach an API: endpoint (scheme and authority) of a stand-in, None for Google; google.auth credentials."""
+
+    endpoint: str | None
+    credentials: Any
+
+    @property
+    def place(self) -> str:
+        """Where calls go, for messages."""
+        return self.endpoint or "Google Cloud"
+
+
+class Api:
+    """One API ("run", "v1"): `methods` is googleapiclient's resource tree, `execute` sends one of its requests."""
+
+    def __init__(self, name: str, version: str, access: Access, host: str) -> None:
+        """host: the API's own address at Google (regional where the API asks for it), used without an endpoint."""
+        from googleapiclient.discovery import build
+
+        self._access = access
+        self.methods: Any = build(
+            name,
+            version,
+            static_discovery=True,
+            cache_discovery=False,
+            http=_http(access),
+            client_options={"api_endpoint": access.endpoint or host},
+        )
+
+    def execute(self, request: Any, what: str, *, idempotent: bool = True) -> dict[str, Any]:
+        """Send a request; `what` names the attempt in messages ("read service tabular-service").
+
+        Only idempotent calls are repeated. Raises AccessDenied (401, 403), NotFound (404), Conflict (409, 412),
+        BadInput (400), Unreachable (429, 5xx, no connection), OpsError otherwise.
+        """
+
+        def call() -> dict[str, Any]:
+            try:
+                answer: dict[str, Any] = request.execute()
+            except Exception as error:
+                known = translated(error, what, self._access.place)
+                if known is None:
+                    raise
+                raise known from error
+            return answer
+
+        return retrying(call) if idempotent else call()
+
+
+def translated(error: Exception, what: str, place: str) -> OpsError | None:
+    """An exception of Google's libraries (or of the sockets below them) as ours; None for anything else."""
+    import httplib2
+    from google.auth import exceptions as auth
+    from googleapiclient.errors import HttpError
+
+    if isinstance(error, HttpError):
+        return for_status(int(error.resp.status), _message(error.content) or str(error.reason), what, place)
+    if isinstance(error, (auth.DefaultCredentialsError, auth.RefreshError)):
+        return AccessDenied(f"cannot {what}: the credentials are missing or have expired ({error.args[0]})", LOGIN)
+    if isinstance(error, (httplib2.HttpLib2Error, auth.TransportError, OSError)):
+        reason = str(error) or type(error).__name__
+        return Unreachable(f"cannot {what}: {place} does not answer ({reason})", unreachable_remedy(place))
+    return None
+
+
+def for_status(status: int, message: str, what: str, place: str) -> OpsError:
+    """The error for an HTTP status: its kind decides the exit code, its text names the attempt."""
+    text = f"cannot {what}: {message.strip().rstrip('.')} (HTTP {status} from {place})"
+    if status == 401:
+        return AccessDenied(text, LOGIN)
+    if status == 403:
+        return AccessDenied(text, "Ask for the missing role, or log in as who has it. " + LOGIN)
+    if status == 404:
+        return NotFound(text, "Run: invoke status")
+    if status in (409, 412):
+        return Conflict(text, "Somebody else changed it in between: run the same command again.")
+    if status == 400:
+        return BadInput(text, "Correct the value named above.")
+    if status == 429 or status >= 500:
+        return Unreachable(text, "Wait a moment, then run the same command again: it continues where it stopped.")
+    return OpsError(text)
+
+
+def unreachable_remedy(place: str) -> str:
+    """What to do when nobody answers: a stand-in can be started, for Google the network is what can be checked."""
+    if place.startswith("http://"):
+        return "Run: ./dev invoke local.up"
+    return "Check the network (and HTTPS_PROXY), then run the same command again."
+
+
+def _http(access: Access) -> Any:
+    import google_auth_httplib2
+    import httplib2
+
+    # A proxy set for the internet must not see calls to loopback.
+    proxy = None if access.endpoint else httplib2.proxy_info_from_environment
+    return google_auth_httplib2.AuthorizedHttp(
+        access.credentials, http=httplib2.Http(timeout=TIMEOUT_S, proxy_info=proxy)
+    )
+
+
+def _message(content: bytes) -> str:
+    try:
+        found = json.loads(content)["error"]
+        return str(found["message"] if isinstance(found, dict) else found)
+    except (ValueError, KeyError, TypeError):
+        return content.decode(errors="replace").strip()[:300]

@@ -1,0 +1,233 @@
+"""The stand-in as seen from outside: find its daemon, start and stop it, and call its own API under /_local/.
+
+Which environment uses it is not decided here but in connect.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scripts import process
+from scripts.errors import ExitCode, NotFound, OpsError, Refused, Unreachable
+from scripts.settings.project import ROOT
+
+NAME = "modelshelf-localcloud"
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 25.0  # instances get 10 s between SIGTERM and SIGKILL
+UP = "Run: ./dev invoke local.up"
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a daemon listens; state is its folder."""
+
+    url: str
+    pid: int
+    state: Path
+
+
+def call(url: str, path: str, body: Any = None, *, timeout_s: float = 30.0) -> Any:
+    """GET (no body) or POST a path of a stand-in and return its JSON.
+
+    Raises Unreachable when nobody or something else answers, NotFound (404), OpsError for any other refusal.
+    """
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url + path, data, {"content-type": "application/json"})
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=timeout_s) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        raise _refusal(error, path) from error
+    except (OSError, ValueError) as error:
+        raise Unreachable(f"the stand-in at {url} does not answer ({error})", UP) from error
+
+
+def check(url: str, *, timeout_s: float = 5.0) -> dict[str, Any]:
+    """The health of the stand-in at an address. Raises Unreachable when it is not there or is another program."""
+    try:
+        health = call(url, "/_local/health", timeout_s=timeout_s)
+    except Unreachable:
+        raise
+    except OpsError as error:
+        raise Unreachable(f"what answers at {url} is not the stand-in ({error.message})", UP) from error
+    if not isinstance(health, dict) or health.get("name") != NAME:
+        raise Unreachable(f"what answers at {url} is not the stand-in", UP)
+    return health
+
+
+def find(state: Path) -> Address | None:
+    """The running daemon of a state folder; an address left behind by one that was killed counts as none."""
+    known = _known(state)
+    if known is None:
+        return None
+    try:
+        health = check(known.url)
+    except Unreachable:
+        return None
+    ours = health.get("pid") == known.pid and health.get("state") == str(state.resolve())
+    return known if ours else None
+
+
+def start(state: Path, port: int, say: Callable[[str], None]) -> Address:
+    """Find the daemon of a state folder, or start it detached and wait until it answers.
+
+    Two that start at once get the same daemon. Raises Refused (port or folder in use), OpsError (folder not writable,
+    it ended or did not answer in time), each with what the daemon itself reported.
+    """
+    with _turn(state):
+        running = find(state)
+        if running is not None:
+            return running
+        say(f"starting the stand-in cloud on port {port}")
+        return _start(state, port)
+
+
+def stop(state: Path) -> bool:
+    """Stop the daemon of a state folder, politely, then with SIGKILL; False when none was running."""
+    known = _known(state)
+    if not _held(state):
+        return False
+    if known is not None:
+        with contextlib.suppress(OpsError):
+            call(known.url, "/_local/stop", {}, timeout_s=5.0)
+    if _released(state, STOP_TIMEOUT_S):
+        return True
+    if known is None or not _is_daemon(known.pid):
+        raise OpsError(f"the daemon that uses {state} does not stop", f"See who it is: fuser {state}/daemon.lock")
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(known.pid, signal.SIGKILL)
+    if not _released(state, 5.0):
+        raise OpsError(f"process {known.pid} does not end", f"Run: kill -9 {known.pid}")
+    return True
+
+
+def reset(state: Path) -> bool:
+    """Stop the daemon and remove everything it kept; False when there was nothing."""
+    stop(state)
+    if not state.exists():
+        return False
+    try:
+        shutil.rmtree(state)
+    except OSError as error:
+        raise OpsError(f"cannot remove {state}: {error.strerror} ({error.filename})", f"Run: rm -r {state}") from error
+    return True
+
+
+def log_lines(state: Path, count: int) -> list[str]:
+    """The last lines of the daemon's own log."""
+    path = state / "daemon.log"
+    if not path.exists():
+        raise NotFound(f"there is no log in {state}: the stand-in never ran here", UP)
+    with path.open("rb") as log:
+        log.seek(max(0, path.stat().st_size - 400 * count))
+        return log.read().decode(errors="replace").splitlines()[-count:]
+
+
+def _start(state: Path, port: int) -> Address:
+    log_path = state / "daemon.log"
+    argv = [sys.executable, "-m", "scripts.localcloud", "--state", str(state.resolve()), "--port", str(port)]
+    with log_path.open("ab") as log:
+        began = log.tell()
+        child = process.spawn(argv, cwd=ROOT, stdout=log, stderr=log)
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        known = _known(state)
+        if known is not None and known.pid == child.pid and find(state) is not None:
+            return known
+        if child.poll() is not None:
+            with log_path.open("rb") as log:
+                log.seek(began)
+                raise _reported(child.returncode, log.read().decode(errors="replace"), log_path)
+        time.sleep(0.02)
+    process.kill_group(child)
+    raise OpsError(f"the stand-in did not answer within {START_TIMEOUT_S:g} s", f"Its log: {log_path}")
+
+
+def _reported(code: int, output: str, log_path: Path) -> OpsError:
+    kind = Refused if code == ExitCode.REFUSED else OpsError
+    for line in reversed(output.splitlines()):
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            told = json.loads(line)
+            return kind(f"the stand-in cannot start: {told['error']}", told.get("remedy") or f"Its log: {log_path}")
+    last = next((line for line in reversed(output.splitlines()) if line.strip()), "nothing was said")
+    return kind(f"the stand-in ended with {code} while starting: {last}", f"Its log: {log_path}")
+
+
+@contextlib.contextmanager
+def _turn(state: Path) -> Iterator[None]:
+    """Only one process at a time starts a daemon on a folder; the kernel frees the lock of one that dies."""
+    remedy = "Make room there, or name a folder you can write to: MODELSHELF_STATE=DIR"
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = (state / "start.lock").open("a")
+    except OSError as error:
+        reason = f"{error.strerror or error} ({error.filename or state})"
+        raise OpsError(f"cannot keep the stand-in's state in {state}: {reason}", remedy) from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            yield
+        except OSError as error:
+            reason = f"{error.strerror or error} ({error.filename or state})"
+            raise OpsError(f"cannot start the stand-in in {state}: {reason}", remedy) from error
+
+
+def _known(state: Path) -> Address | None:
+    try:
+        address = json.loads((state / "daemon.json").read_text(encoding="utf-8"))
+        return Address(str(address["url"]), int(address["pid"]), state)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _held(state: Path) -> bool:
+    try:
+        handle = (state / "daemon.lock").open("a")
+    except OSError:
+        return False
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _released(state: Path, timeout_s: float) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while _held(state):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def _is_daemon(pid: int) -> bool:
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+    return b"scripts.localcloud" in command
+
+
+def _refusal(error: urllib.error.HTTPError, path: str) -> OpsError:
+    try:
+        message = str(json.load(error)["error"]["message"])
+    except (OSError, ValueError, KeyError, TypeError):
+        message = str(error.reason)
+    text = f"the stand-in refused {path}: {message} (HTTP {error.code})"
+    return NotFound(text, "Run: ./dev invoke local.status") if error.code == 404 else OpsError(text)
