@@ -1,0 +1,189 @@
+"""The upstreams' room: registry, hub and blob host behind one switch, with counts, and the tags that tests move."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import threading
+from typing import Any
+from urllib.parse import urlsplit
+
+from scripts.errors import OpsError
+from scripts.localcloud.context import Context
+from scripts.localcloud.upstream import corpus
+from scripts.localcloud.upstream.blobs import Links, serve
+from scripts.localcloud.upstream.catalog import Catalog
+from scripts.localcloud.upstream.corpus import CorpusFile
+from scripts.localcloud.upstream.counters import Counters, client_of
+from scripts.localcloud.upstream.hub import Hub
+from scripts.localcloud.upstream.registry import Registry
+from scripts.localcloud.web import ApiError, Handler, Request, Response, Route
+
+CORPUS_PATIENCE_S = 20.0
+_KINDS = ("ollama", "huggingface")
+
+
+class CorpusKeeper:
+    """Fetches the real model in a thread when it is first asked for; after a failure the next ask tries anew."""
+
+    def __init__(self, context: Context) -> None:
+        self._state = context.state.parent
+        self._shared = context.project_root / ".local"
+        self._cancel = threading.Event()
+        self._task: asyncio.Future[tuple[CorpusFile, ...]] | None = None
+
+    async def files(self) -> tuple[CorpusFile, ...]:
+        """The files. Raises ApiError 503: with Retry-After while they are being fetched, else with the remedy."""
+        if self._task is None or (self._task.done() and self._task.exception() is not None):
+            self._task = self._begin()
+        done, _ = await asyncio.wait([self._task], timeout=CORPUS_PATIENCE_S)
+        if not done:
+            raise ApiError(503, "The model is being fetched from the package index", headers=(("retry-after", "2"),))
+        error = self._task.exception()
+        if isinstance(error, OpsError):
+            raise ApiError(503, f"{error.message}. {error.remedy}")
+        return self._task.result()
+
+    def stop(self) -> None:
+        """End a fetch that is under way."""
+        self._cancel.set()
+
+    def status(self) -> dict[str, str]:
+        if self._task is None:
+            return {"state": "not asked for yet"}
+        if not self._task.done():
+            return {"state": "fetching"}
+        error = self._task.exception()
+        if error is None:
+            return {"state": "ready"}
+        return {"state": "failed", "error": str(error), "remedy": getattr(error, "remedy", "")}
+
+    def _begin(self) -> asyncio.Future[tuple[CorpusFile, ...]]:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[tuple[CorpusFile, ...]] = loop.create_future()
+
+        def settle(files: tuple[CorpusFile, ...], error: Exception | None) -> None:
+            if not future.done():
+                future.set_result(files) if error is None else future.set_exception(error)
+
+        def work() -> None:
+            try:
+                found, failed = corpus.ensure(self._state, shared=self._shared, cancel=self._cancel), None
+            except Exception as error:
+                found, failed = (), error
+            if not self._cancel.is_set():
+                loop.call_soon_threadsafe(settle, found, failed)
+
+        threading.Thread(target=work, name="corpus", daemon=True).start()
+        return future
+
+
+class UpstreamRoom:
+    """Routes under /upstream/ (counted, stoppable) and /_local/upstreams."""
+
+    def __init__(self, context: Context) -> None:
+        self._counters = Counters(context.db)
+        self._keeper = CorpusKeeper(context)
+        self._catalog = Catalog(context.db, self._keeper.files)
+        secret = self._counters.setting("secret", secrets.token_hex(32))
+        self._links = Links(secret, urlsplit(context.url).port or 80, context.clock)
+        self._registry = Registry(self._catalog, self._links, secret, context.clock)
+        self._hub = Hub(self._catalog, self._links, self._counters)
+
+    def routes(self) -> list[Route]:
+        served = [
+            *self._registry.routes(),
+            *self._hub.routes(),
+            Route("GET", "/upstream/blobs/{sha256}", self._blob),
+            Route("*", "/upstream/{rest*}", self._nothing),
+        ]
+        return [
+            *(Route(route.method, route.pattern, self._counted(route.handler)) for route in served),
+            Route("GET", "/_local/upstreams", self._show),
+            Route("POST", "/_local/upstreams", self._switch),
+            Route("POST", "/_local/upstreams/reset", self._reset),
+            Route("POST", "/_local/upstreams/tags", self._move),
+        ]
+
+    async def start(self) -> None:
+        """Nothing to start: content is made on first use."""
+
+    async def stop(self) -> None:
+        self._keeper.stop()
+
+    def status(self) -> dict[str, Any]:
+        totals = self._counters.totals()
+        return {key: totals[key] for key in ("running", "requests", "bytes")} | {"corpus": self._keeper.status()}
+
+    def _counted(self, handler: Handler) -> Handler:
+        async def answer(request: Request) -> Response:
+            if not self._counters.running:
+                raise ApiError(503, 'The upstreams are stopped; POST /_local/upstreams {"running": true} starts them')
+            client = client_of(request)
+            self._counters.request(client)
+            try:
+                response = await handler(request)
+                if isinstance(response.body, bytes) and request.method != "HEAD":
+                    self._counters.metadata(client, len(response.body))
+                return response
+            finally:
+                self._counters.save(client)
+
+        return answer
+
+    async def _blob(self, request: Request) -> Response:
+        sha256 = request.params["sha256"]
+        self._links.check(request, sha256)
+        content = await self._catalog.blob(sha256)
+        if content is None:
+            raise ApiError(404, "The specified key does not exist", "notFound")
+        return serve(request, content, sha256, self._counters)
+
+    async def _nothing(self, request: Request) -> Response:
+        return Response.of_json({"error": "Sorry, we can't find the page you are looking for."}, 404)
+
+    async def _show(self, request: Request) -> Response:
+        return Response.of_json(self._counters.totals() | {"corpus": self._keeper.status()})
+
+    async def _switch(self, request: Request) -> Response:
+        wanted = (await request.json_object()).get("running")
+        if not isinstance(wanted, bool):
+            raise ApiError(400, 'Expected {"running": true} or {"running": false}')
+        self._counters.switch(wanted)
+        return await self._show(request)
+
+    async def _reset(self, request: Request) -> Response:
+        self._counters.reset()
+        return await self._show(request)
+
+    async def _move(self, request: Request) -> Response:
+        """Point a tag at other content, or withdraw a model ({"withdrawn": true}); answers the new revision."""
+        asked = await request.json_object()
+        kind, name = asked.get("kind"), asked.get("name")
+        if kind not in _KINDS or not isinstance(name, str) or name.count("/") != 1:
+            raise ApiError(400, f"Expected kind (one of {', '.join(_KINDS)}) and name (OWNER/NAME)")
+        if asked.get("withdrawn") is True:
+            self._catalog.withdraw(kind, name)
+            return Response.of_json({"kind": kind, "name": name, "withdrawn": True})
+        tag = asked.get("tag", "latest" if kind == "ollama" else "main")
+        self._catalog.point(kind, name, tag, _recipe(kind, asked, self._catalog.recipe(kind, name, tag)))
+        found = await self._catalog.find(kind, name, tag)
+        return Response.of_json({"kind": kind, "name": name, "tag": tag, "revision": found and found.revision})
+
+
+def _recipe(kind: str, asked: dict[str, Any], before: dict[str, Any] | None) -> dict[str, Any]:
+    """The recipe asked for; what is not said stays as it was."""
+    seed = asked.get("seed", 1)
+    if not isinstance(seed, int) or seed < 1:
+        raise ApiError(400, "Expected seed to be a whole number from 1")
+    if kind == "ollama":
+        size = asked.get("size_bytes", (before or {}).get("size_bytes", 64 << 20))
+        if not isinstance(size, int) or size < 0:
+            raise ApiError(400, "Expected size_bytes to be a whole number from 0")
+        return {"seed": seed, "size_bytes": size}
+    files = asked.get("files", (before or {}).get("files"))
+    if files is None:
+        return {"seed": seed, "corpus": True}
+    if not isinstance(files, dict) or not all(isinstance(size, int) and size >= 0 for size in files.values()):
+        raise ApiError(400, "Expected files to be an object of path: size in bytes")
+    return {"seed": seed, "files": files}
