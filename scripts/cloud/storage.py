@@ -1,0 +1,334 @@
+"""A bucket, with the few operations that publication is built from: create once, compare-and-swap, list, copy.
+
+On google-cloud-storage. Its own retries are off: what may be repeated, for how long and how a lost reply is recognised
+is decided here (storage_calls.py). A write whose reply was lost comes back as 412; it counts as one's own when the
+object there carries the random writer id of this very call.
+"""
+
+from __future__ import annotations
+
+import io
+import secrets
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
+
+from scripts.cloud import resumable
+from scripts.cloud.storage_calls import AGAIN, TIMEOUT_S, attempt
+from scripts.cloud.storage_objects import Crc32c, ObjectInfo, crc32c, of_blob, of_json
+from scripts.errors import AccessDenied, BadInput, Conflict, NotFound, OpsError
+
+T = TypeVar("T")
+# Bucket.list hides the built-in name inside the class.
+Names = list[str]
+Infos = list[ObjectInfo]
+
+WRITER = "modelshelf-writer"
+READ_LIMIT_BYTES = 16 << 20
+TMP_DAYS = 7
+NONCURRENT_KEPT = 3
+_FIELDS = "items(name,generation,size,crc32c,metadata,updated,timeDeleted),prefixes,nextPageToken"
+_JSON = "application/json"
+_BYTES = "application/octet-stream"
+
+
+class _Limited(io.BytesIO):
+    """Memory for a read that stops a body larger than announced."""
+
+    def __init__(self, name: str, limit_bytes: int) -> None:
+        super().__init__()
+        self._name = name
+        self._limit_bytes = limit_bytes
+
+    def write(self, data: Any) -> int:
+        if self.tell() + len(data) > self._limit_bytes:
+            text = f"{self._name} is larger than the {self._limit_bytes} bytes that may be read of it"
+            raise BadInput(text, "Find out who wrote it; it is not what this program writes.")
+        return super().write(data)
+
+
+class Bucket:
+    """One bucket. Safe to use from several threads; makes its client on first use."""
+
+    def __init__(self, name: str, connect: Callable[[], tuple[Any, Any]], place: str) -> None:
+        """connect makes a google.cloud.storage.Client and its requests session; place is who is called, for messages."""
+        self.name = name
+        self._place = place
+        self._connect = connect
+        self._connected: tuple[Any, Any] | None = None
+        self._lock = threading.Lock()
+
+    def _clients(self) -> tuple[Any, Any]:
+        with self._lock:
+            if self._connected is None:
+                self._connected = self._connect()
+            return self._connected
+
+    def _call(self, verb: str, name: str, call: Callable[[Any], T]) -> T:
+        """Run call(bucket of google-cloud-storage), repeated and translated."""
+        address = f"gs://{self.name}/{name}" if name else f"bucket {self.name}"
+        client, _ = self._clients()
+        try:
+            return attempt(lambda: call(client.bucket(self.name)), f"{verb} {address}", self._place)
+        except NotFound as error:
+            remedy = f"Check that bucket {self.name} exists and that its name is right: invoke status"
+            raise NotFound(error.message, remedy) from error
+
+    def exists(self) -> bool:
+        """Whether the bucket exists. Needs storage.buckets.get, which a mere reader has not: list() tells it too."""
+        return bool(self._call("look for", "", lambda bucket: bucket.exists(timeout=TIMEOUT_S, retry=None)))
+
+    def create(self, location: str, labels: Mapping[str, str]) -> bool:
+        """Make the bucket (uniform access, versioning, lifecycle); False when it is there already.
+
+        Lifecycle: `.tmp/` goes after 7 days, three noncurrent generations of an object stay.
+        """
+
+        def make(bucket: Any) -> None:
+            bucket.iam_configuration.uniform_bucket_level_access_enabled = True
+            bucket.versioning_enabled = True
+            bucket.labels = dict(labels)
+            bucket.add_lifecycle_delete_rule(age=TMP_DAYS, matches_prefix=[".tmp/"])
+            bucket.add_lifecycle_delete_rule(number_of_newer_versions=NONCURRENT_KEPT, is_live=False)
+            bucket.create(location=location, timeout=TIMEOUT_S, retry=None)
+
+        try:
+            self._call("create", "", make)
+        except Conflict as error:
+            # Bucket names are global: somebody else's is a 403 on looking, and never ours to use.
+            try:
+                if self.exists():
+                    return False
+            except AccessDenied:
+                remedy = "Choose another name in cache.bucket: bucket names are global."
+                raise Conflict(f"the name {self.name} is taken by somebody else", remedy) from error
+            raise
+        return True
+
+    def stat(self, name: str) -> ObjectInfo | None:
+        """What is known of the live object, or None."""
+
+        def look(bucket: Any) -> Any:
+            return bucket.get_blob(name, timeout=TIMEOUT_S, retry=None)
+
+        found = self._call("look at", name, look)
+        return of_blob(found) if found is not None else None
+
+    def read(
+        self, name: str, generation: int | None = None, limit_bytes: int = READ_LIMIT_BYTES
+    ) -> tuple[bytes, ObjectInfo] | None:
+        """The content of the live object (or of a generation) and its info, in one call; None when there is none.
+
+        Raises BadInput when it is larger than limit_bytes.
+        """
+
+        def fetch(bucket: Any) -> tuple[bytes, ObjectInfo]:
+            blob = bucket.blob(name, generation=generation)
+            target = _Limited(f"gs://{self.name}/{name}", limit_bytes)
+            blob.download_to_file(target, raw_download=True, checksum="crc32c", timeout=TIMEOUT_S, retry=None)
+            data = target.getvalue()
+            return data, ObjectInfo(name, int(blob.generation), len(data), blob.crc32c or "")
+
+        try:
+            return self._call("read", name, fetch)
+        except NotFound:
+            return None
+
+    def read_chunks(self, info: ObjectInfo, size: int = resumable.PART_BYTES) -> Iterator[bytes]:
+        """The content of exactly this generation, chunk after chunk, memory bounded by one chunk."""
+        for start in range(0, info.size_bytes, size):
+            end = min(start + size, info.size_bytes) - 1
+            yield self._call(
+                "read", info.name, lambda bucket, start=start, end=end: self._range(bucket, info, start, end)
+            )
+
+    @staticmethod
+    def _range(bucket: Any, info: ObjectInfo, start: int, end: int) -> bytes:
+        blob = bucket.blob(info.name, generation=info.generation)
+        data: bytes = blob.download_as_bytes(
+            start=start, end=end, raw_download=True, checksum=None, timeout=TIMEOUT_S, retry=None
+        )
+        if len(data) != end - start + 1:
+            raise ConnectionError(f"{len(data)} bytes came, expected {end - start + 1}")
+        return data
+
+    def create_object(self, name: str, data: bytes, content_type: str = _JSON) -> ObjectInfo:
+        """Write an object that must not exist yet; raises Conflict when it does."""
+        return self._put(name, data, 0, {}, content_type)
+
+    def replace(self, name: str, data: bytes, generation: int, content_type: str = _JSON) -> ObjectInfo:
+        """Write an object if its live generation is this one (0 = there is none); raises Conflict otherwise."""
+        return self._put(name, data, generation, {}, content_type)
+
+    def _put(
+        self, name: str, data: bytes, generation: int, metadata: Mapping[str, str], content_type: str
+    ) -> ObjectInfo:
+        writer = secrets.token_hex(12)
+
+        def send(bucket: Any) -> ObjectInfo:
+            blob = bucket.blob(name)
+            blob.metadata = {**metadata, WRITER: writer}
+            blob.upload_from_string(
+                data,
+                content_type=content_type,
+                if_generation_match=generation,
+                checksum="crc32c",
+                timeout=TIMEOUT_S,
+                retry=None,
+            )
+            return of_blob(blob)
+
+        try:
+            return self._call("write", name, send)
+        except Conflict as error:
+            return self._own(name, writer, crc32c(data), error)
+
+    def _own(self, name: str, writer: str, expected_crc32c: str, error: Conflict) -> ObjectInfo:
+        """The object that this very call wrote before its reply was lost, or the conflict that it really was."""
+        found = self.stat(name)
+        if found is not None and found.metadata.get(WRITER) == writer and found.crc32c == expected_crc32c:
+            return found
+        raise error
+
+    def upload(
+        self,
+        name: str,
+        chunks: Iterable[bytes],
+        *,
+        generation: int = 0,
+        metadata: Mapping[str, str] | None = None,
+        content_type: str = _BYTES,
+    ) -> ObjectInfo:
+        """Stream an object up if its live generation is this one; memory is bounded by three parts of 8 MiB.
+
+        An error of `chunks` (a digest that does not fit) leaves no object behind. Raises Conflict, and OpsError when
+        the server's crc32c is another.
+        """
+        queue = resumable.parts(chunks)
+        part, last = next(queue)
+        if last:
+            return self._put(name, part, generation, metadata or {}, content_type)
+        writer = secrets.token_hex(12)
+        session = self._open_session(name, generation, {**(metadata or {}), WRITER: writer}, content_type)
+        checksum, position = Crc32c(), 0
+        try:
+            while True:
+                checksum.update(part)
+                whole = checksum.text()
+                resource = session.send(position, part, last=last, crc32c=whole)
+                position += len(part)
+                if last:
+                    break
+                part, last = next(queue)
+        except Conflict as error:
+            return self._own(name, writer, checksum.text(), error)
+        except BaseException:
+            session.cancel()
+            raise
+        return self._checked(name, of_json(resource or {}), position, checksum.text())
+
+    def _open_session(
+        self, name: str, generation: int, metadata: Mapping[str, str], content_type: str
+    ) -> resumable.Session:
+        def start(bucket: Any) -> str:
+            blob = bucket.blob(name)
+            blob.metadata = dict(metadata)
+            return str(
+                blob.create_resumable_upload_session(
+                    content_type, checksum=None, if_generation_match=generation, timeout=TIMEOUT_S, retry=None
+                )
+            )
+
+        url = self._call("upload", name, start)
+        return resumable.Session(self._clients()[1], url, f"upload gs://{self.name}/{name}", self._place)
+
+    def _checked(self, name: str, info: ObjectInfo, size_bytes: int, expected_crc32c: str) -> ObjectInfo:
+        if (info.size_bytes, info.crc32c) == (size_bytes, expected_crc32c):
+            return info
+        self.delete(name, info.generation)
+        found = f"{info.size_bytes} bytes with crc32c {info.crc32c}"
+        raise OpsError(
+            f"gs://{self.name}/{name} arrived as {found}, expected {size_bytes} with {expected_crc32c}; removed", AGAIN
+        )
+
+    def list(self, prefix: str = "", versions: bool = False) -> Infos:
+        """All objects under a prefix, in name order; with versions, noncurrent generations too (`deleted` is set).
+
+        Raises NotFound when the bucket does not exist.
+        """
+
+        def fetch(bucket: Any) -> Infos:
+            pages = bucket.list_blobs(
+                prefix=prefix or None, versions=versions or None, fields=_FIELDS, timeout=TIMEOUT_S, retry=None
+            )
+            return [of_blob(blob) for blob in pages]
+
+        return self._call("list", f"{prefix}*", fetch)
+
+    def prefixes(self, prefix: str) -> Names:
+        """The folders directly below a prefix ("ollama/" → "ollama/<version>/"), in order."""
+
+        def fetch(bucket: Any) -> Names:
+            pages = bucket.list_blobs(prefix=prefix, delimiter="/", fields=_FIELDS, timeout=TIMEOUT_S, retry=None)
+            for _ in pages:
+                pass
+            return sorted(pages.prefixes)
+
+        return self._call("list", f"{prefix}*", fetch)
+
+    def copy(self, source: str, target: str, *, source_generation: int | None = None) -> ObjectInfo:
+        """Copy server-side to a name that must not exist yet; raises Conflict when it does, NotFound without source."""
+        writer = secrets.token_hex(12)
+        token: str | None = None
+
+        def rewrite(bucket: Any) -> ObjectInfo | None:
+            nonlocal token
+            blob = bucket.blob(target)
+            blob.metadata = {WRITER: writer}
+            blob.content_type = _BYTES
+            token, _, _ = blob.rewrite(
+                bucket.blob(source, generation=source_generation),
+                token=token,
+                if_generation_match=0,
+                timeout=TIMEOUT_S,
+                retry=None,
+            )
+            return of_blob(blob) if token is None else None
+
+        try:
+            while True:
+                done = self._call("copy", f"{source} to {target}", rewrite)
+                if done is not None:
+                    return done
+        except Conflict as error:
+            found = self.stat(target)
+            if found is not None and found.metadata.get(WRITER) == writer:
+                return found
+            raise error
+
+    def delete(self, name: str, generation: int) -> bool:
+        """Remove exactly this generation for good, live or noncurrent; False when it was gone already."""
+
+        def remove(bucket: Any) -> None:
+            bucket.blob(name, generation=generation).delete(timeout=TIMEOUT_S, retry=None)
+
+        try:
+            self._call("delete", name, remove)
+        except NotFound:
+            return False
+        return True
+
+
+def open_bucket(project: str, endpoint: str | None, name: str) -> Bucket:
+    """A bucket of a project at Google (Application Default Credentials), or at a stand-in's endpoint (none)."""
+
+    def connect() -> tuple[Any, Any]:
+        from google.cloud.storage import Client
+
+        from scripts.cloud.credentials import session
+
+        http = session(endpoint)
+        options = {"api_endpoint": endpoint} if endpoint else None
+        return Client(project=project, credentials=http.credentials, _http=http, client_options=options), http
+
+    return Bucket(name, connect, endpoint or "Cloud Storage")

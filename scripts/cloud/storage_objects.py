@@ -1,0 +1,72 @@
+"""What is known of an object in Cloud Storage, and its checksum."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """What is known of an object without reading it.
+
+    crc32c: base64 as the server writes it. updated, deleted: RFC 3339; deleted is empty for a live object. An info that
+    came with the content (read) has no metadata and no times.
+    """
+
+    name: str
+    generation: int
+    size_bytes: int
+    crc32c: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    updated: str = ""
+    deleted: str = ""
+
+
+class Crc32c:
+    """The checksum of a stream, as Cloud Storage writes it (Castagnoli, big-endian, base64)."""
+
+    def __init__(self, data: bytes = b"") -> None:
+        from google_crc32c import Checksum
+
+        self._checksum: Any = Checksum(data)  # type: ignore[no-untyped-call]
+
+    def update(self, data: bytes) -> None:
+        """Add the next bytes of the stream."""
+        self._checksum.update(data)
+
+    def text(self) -> str:
+        """The checksum so far."""
+        return base64.b64encode(self._checksum.digest()).decode("ascii")
+
+
+def crc32c(data: bytes) -> str:
+    """The crc32c of some bytes as Cloud Storage writes it."""
+    return Crc32c(data).text()
+
+
+def of_blob(blob: Any) -> ObjectInfo:
+    """From a google.cloud.storage.Blob whose properties were loaded."""
+    return ObjectInfo(
+        name=blob.name,
+        generation=int(blob.generation),
+        size_bytes=int(blob.size or 0),
+        crc32c=blob.crc32c or "",
+        metadata=dict(blob.metadata or {}),
+        updated=blob.updated.isoformat() if blob.updated else "",
+        deleted=blob.time_deleted.isoformat() if blob.time_deleted else "",
+    )
+
+
+def of_json(resource: Mapping[str, Any]) -> ObjectInfo:
+    """From an object resource of the JSON API."""
+    return ObjectInfo(
+        name=str(resource["name"]),
+        generation=int(resource["generation"]),
+        size_bytes=int(resource["size"]),
+        crc32c=str(resource.get("crc32c", "")),
+        metadata=dict(resource.get("metadata") or {}),
+        updated=str(resource.get("updated", "")),
+    )
