@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import threading
 from typing import Any
@@ -32,11 +33,11 @@ class CorpusKeeper:
         self._cancel = threading.Event()
         self._task: asyncio.Future[tuple[CorpusFile, ...]] | None = None
 
-    async def files(self) -> tuple[CorpusFile, ...]:
+    async def files(self, patience_s: float = CORPUS_PATIENCE_S) -> tuple[CorpusFile, ...]:
         """The files. Raises ApiError 503: with Retry-After while they are being fetched, else with the remedy."""
         if self._task is None or (self._task.done() and self._task.exception() is not None):
             self._task = self._begin()
-        done, _ = await asyncio.wait([self._task], timeout=CORPUS_PATIENCE_S)
+        done, _ = await asyncio.wait([self._task], timeout=patience_s)
         if not done:
             raise ApiError(503, "The model is being fetched from the package index", headers=(("retry-after", "2"),))
         error = self._task.exception()
@@ -101,6 +102,7 @@ class UpstreamRoom:
             *(Route(route.method, route.pattern, self._counted(route.handler)) for route in served),
             Route("GET", "/_local/upstreams", self._show),
             Route("POST", "/_local/upstreams", self._switch),
+            Route("POST", "/_local/upstreams/corpus", self._fetch),
             Route("POST", "/_local/upstreams/reset", self._reset),
             Route("POST", "/_local/upstreams/tags", self._move),
         ]
@@ -151,6 +153,12 @@ class UpstreamRoom:
             raise ApiError(400, 'Expected {"running": true} or {"running": false}')
         self._counters.switch(wanted)
         return await self._show(request)
+
+    async def _fetch(self, request: Request) -> Response:
+        """Begin to fetch the real model (anew after a failure), wait a moment for it, and answer its state."""
+        with contextlib.suppress(ApiError):
+            await self._keeper.files(patience_s=1.0)
+        return Response.of_json(self._keeper.status())
 
     async def _reset(self, request: Request) -> Response:
         self._counters.reset()
