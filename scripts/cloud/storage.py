@@ -51,7 +51,7 @@ class Bucket:
     """One bucket. Safe to use from several threads; makes its client on first use."""
 
     def __init__(self, name: str, connect: Callable[[], tuple[Any, Any]], place: str) -> None:
-        """connect makes a google.cloud.storage.Client and its requests session; place is who is called, for messages."""
+        """connect makes a google.cloud.storage.Client and its requests session; place: who is called, for messages."""
         self.name = name
         self._place = place
         self._connect = connect
@@ -138,19 +138,19 @@ class Bucket:
         """The content of exactly this generation, chunk after chunk, memory bounded by one chunk."""
         for start in range(0, info.size_bytes, size):
             end = min(start + size, info.size_bytes) - 1
-            yield self._call(
-                "read", info.name, lambda bucket, start=start, end=end: self._range(bucket, info, start, end)
-            )
+            yield self._range(info, start, end)
 
-    @staticmethod
-    def _range(bucket: Any, info: ObjectInfo, start: int, end: int) -> bytes:
-        blob = bucket.blob(info.name, generation=info.generation)
-        data: bytes = blob.download_as_bytes(
-            start=start, end=end, raw_download=True, checksum=None, timeout=TIMEOUT_S, retry=None
-        )
-        if len(data) != end - start + 1:
-            raise ConnectionError(f"{len(data)} bytes came, expected {end - start + 1}")
-        return data
+    def _range(self, info: ObjectInfo, start: int, end: int) -> bytes:
+        def fetch(bucket: Any) -> bytes:
+            blob = bucket.blob(info.name, generation=info.generation)
+            data: bytes = blob.download_as_bytes(
+                start=start, end=end, raw_download=True, checksum=None, timeout=TIMEOUT_S, retry=None
+            )
+            if len(data) != end - start + 1:
+                raise ConnectionError(f"{len(data)} bytes came, expected {end - start + 1}")
+            return data
+
+        return self._call("read", info.name, fetch)
 
     def create_object(self, name: str, data: bytes, content_type: str = _JSON) -> ObjectInfo:
         """Write an object that must not exist yet; raises Conflict when it does."""

@@ -1,0 +1,201 @@
+"""Leases in the bucket: one holder at a time, renewed while it works, taken over after it died.
+
+leases/<name>.json is {owner, purpose, expires_at, serial}; every change is a compare-and-swap on its generation. The
+serial grows by one with every holder. A lease keeps honest commands from working against each other; it does not by
+itself protect a commit (a holder may sleep through its expiry): commits are create-once writes on top of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from scripts.errors import Conflict, OpsError, Refused, Unreachable
+
+if TYPE_CHECKING:
+    from scripts.cloud.storage import Bucket
+
+POLL_S = 0.5
+LIMIT_BYTES = 16 << 10
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lease: owner is host:pid:random, expires_at RFC 3339 UTC; an owner of "" means it was given back."""
+
+    owner: str
+    purpose: str
+    expires_at: str
+    serial: int
+
+    def alive(self, now: datetime) -> bool:
+        """Whether the lease still counts at this time by this machine's clock."""
+        return bool(self.owner) and datetime.fromisoformat(self.expires_at) > now
+
+
+class Lease:
+    """A held lease. check() before anything that must not happen without it."""
+
+    def __init__(self, bucket: Bucket, name: str, holder: Holder, generation: int, ttl_s: float, began: float) -> None:
+        """began: time.monotonic() before the write that took the lease; its expiry counts from there."""
+        self.name = name
+        self.holder = holder
+        self._bucket = bucket
+        self._generation = generation
+        self._ttl_s = ttl_s
+        self._until = began + ttl_s
+        self._lost = ""
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name=f"lease-{name}", daemon=True)
+
+    def check(self) -> None:
+        """Return if the lease is still held; raises Conflict when it was lost or could not be renewed in time."""
+        if not self._lost and time.monotonic() < self._until:
+            return
+        why = self._lost or f"it could not be renewed within {self._ttl_s:g} s"
+        remedy = "Run the same command again; it waits for the other one and continues from what is there."
+        raise Conflict(f"the lease {self.name!r} was lost: {why}", remedy)
+
+    def start(self) -> None:
+        """Renew in the background from now on."""
+        self._thread.start()
+
+    def abandon(self) -> None:
+        """Stop renewing and say nothing: the bucket is out of reach, the lease will lapse."""
+        self._ended.set()
+
+    def release(self) -> None:
+        """Stop renewing and give the lease back; a lease that is lost already is left alone."""
+        self._ended.set()
+        self._thread.join(timeout=self._ttl_s)
+        if self._thread.is_alive():
+            return
+        free = Holder("", "", _text(datetime.now(UTC)), self.holder.serial)
+        with contextlib.suppress(OpsError):
+            self._bucket.replace(_object(self.name), _dump(free), self._generation)
+
+    def _beat(self) -> None:
+        while not self._ended.wait(self._ttl_s / 3):
+            self._renew()
+            if self._lost:
+                return
+
+    def _renew(self) -> None:
+        began = time.monotonic()
+        until = datetime.now(UTC) + timedelta(seconds=self._ttl_s)
+        renewed = Holder(self.holder.owner, self.holder.purpose, _text(until), self.holder.serial)
+        try:
+            self._generation = self._bucket.replace(_object(self.name), _dump(renewed), self._generation).generation
+        except Unreachable:
+            return  # the next beat tries again; check() minds the clock
+        except OpsError as error:
+            self._lost = f"somebody else took it ({error.message})" if isinstance(error, Conflict) else error.message
+            return
+        self._until = began + self._ttl_s
+
+
+@contextlib.contextmanager
+def hold(
+    bucket: Bucket,
+    name: str,
+    purpose: str,
+    *,
+    ttl_s: float = 20.0,
+    wait_s: float = 0.0,
+    on_wait: Callable[[Holder], None] | None = None,
+) -> Iterator[Lease]:
+    """Hold a lease while the block runs; renewed every third of ttl_s, given back at the end.
+
+    While somebody else holds it, wait up to wait_s (on_wait is told of each new holder once). Raises Refused naming the
+    holder, its purpose and expiry when that is not enough, and what the bucket raises.
+    """
+    lease = _take(bucket, name, purpose, ttl_s, time.monotonic() + wait_s, on_wait)
+    lease.start()
+    try:
+        yield lease
+    except Unreachable:
+        lease.abandon()
+        raise
+    except BaseException:
+        lease.release()
+        raise
+    lease.release()
+
+
+def holder_of(bucket: Bucket, name: str) -> Holder | None:
+    """Who holds a lease now, or None."""
+    found = bucket.read(_object(name), limit_bytes=LIMIT_BYTES)
+    holder = _parse(found[0]) if found else None
+    return holder if holder is not None and holder.alive(datetime.now(UTC)) else None
+
+
+def _take(
+    bucket: Bucket,
+    name: str,
+    purpose: str,
+    ttl_s: float,
+    deadline: float,
+    on_wait: Callable[[Holder], None] | None,
+) -> Lease:
+    told = ""
+    owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+    while True:
+        found = bucket.read(_object(name), limit_bytes=LIMIT_BYTES)
+        current = _parse(found[0]) if found else None
+        if current is None or not current.alive(datetime.now(UTC)):
+            began = time.monotonic()
+            until = _text(datetime.now(UTC) + timedelta(seconds=ttl_s))
+            mine = Holder(owner, purpose, until, (current.serial if current else 0) + 1)
+            with contextlib.suppress(Conflict):  # somebody was faster: look who
+                info = bucket.replace(_object(name), _dump(mine), found[1].generation if found else 0)
+                return Lease(bucket, name, mine, info.generation, ttl_s, began)
+            continue
+        if time.monotonic() >= deadline:
+            raise _refusal(name, current)
+        if on_wait is not None and told != current.owner:
+            on_wait(current)
+        told = current.owner
+        time.sleep(min(POLL_S, max(deadline - time.monotonic(), 0.01)))
+
+
+def _refusal(name: str, holder: Holder) -> Refused:
+    return Refused(
+        f"{name} is in use by {holder.owner} ({holder.purpose}) until {holder.expires_at}",
+        f"Wait until it has ended, then run the same command again; should it have died, the lease lapses at "
+        f"{holder.expires_at} by itself.",
+    )
+
+
+def _object(name: str) -> str:
+    return f"leases/{name}.json"
+
+
+def _text(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _dump(holder: Holder) -> bytes:
+    return json.dumps(vars(holder), indent=2).encode() + b"\n"
+
+
+def _parse(data: bytes) -> Holder | None:
+    """The holder in a lease object; one that cannot be read protects nobody and counts as free."""
+    try:
+        value: Any = json.loads(data)
+        holder = Holder(
+            str(value["owner"])[:200], str(value["purpose"])[:200], str(value["expires_at"]), int(value["serial"])
+        )
+        if datetime.fromisoformat(holder.expires_at).tzinfo is None or holder.serial < 0:
+            return None
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
+        return None
+    return holder
