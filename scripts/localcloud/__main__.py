@@ -9,8 +9,10 @@ import fcntl
 import json
 import logging
 import os
+import resource
 import signal
 import socket
+import sqlite3
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +23,7 @@ from scripts.errors import ExitCode, OpsError, Refused
 from scripts.localcloud.app import App
 from scripts.localcloud.context import Context, Database
 from scripts.localcloud.rooms import open_rooms
+from scripts.localcloud.wire import Protocol
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -40,6 +43,7 @@ def main() -> int:
     options.add_argument("--port", type=int, required=True, help="TCP port on 127.0.0.1; 0 picks a free one")
     chosen = options.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    _many_files()
     try:
         with (
             _locked(chosen.state),
@@ -51,9 +55,24 @@ def main() -> int:
         print(json.dumps({"error": error.message, "remedy": error.remedy}), file=sys.stderr)
         return int(error.exit_code)
     except OSError as error:
-        print(json.dumps({"error": f"{error.strerror}: {error.filename or chosen.state}"}), file=sys.stderr)
-        return int(ExitCode.FAILED)
+        return _failed(f"{error.strerror}: {error.filename or chosen.state}", chosen.state)
+    except sqlite3.Error as error:
+        return _failed(f"the index {chosen.state / 'state.db'} cannot be used: {error}", chosen.state)
     return 0
+
+
+def _failed(message: str, state: Path) -> int:
+    remedy = f"Make {state} writable and its disk not full, or name another folder: MODELSHELF_STATE=DIR"
+    print(json.dumps({"error": message, "remedy": remedy}), file=sys.stderr)
+    return int(ExitCode.FAILED)
+
+
+def _many_files() -> None:
+    """Lift the soft limit of open files: every connection, body and instance pipe holds one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536), hard))
 
 
 async def _serve(state: Path, listener: socket.socket) -> None:
@@ -66,7 +85,7 @@ async def _serve(state: Path, listener: socket.socket) -> None:
         loop.add_signal_handler(sig, stopping.set)
     config = uvicorn.Config(
         app, lifespan="off", access_log=False, log_config=None, ws="none", server_header=False,
-        timeout_keep_alive=75, timeout_graceful_shutdown=2, http="httptools", backlog=512,
+        timeout_keep_alive=75, timeout_graceful_shutdown=2, http=Protocol, backlog=512,
     )  # fmt: skip
     server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))

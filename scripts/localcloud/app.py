@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+import os
+import sqlite3
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from scripts.localcloud.context import Context, Room
-from scripts.localcloud.web import ApiError, Disconnected, Handler, Request, Response, Router, parse_query
+from scripts.localcloud.web import ApiError, Disconnected, FileBody, Handler, Request, Response, Router, parse_query
+from scripts.localcloud.wire import EXTENSION, Wire
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 log = logging.getLogger("localcloud")
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+_NO_SPACE_SQLITE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
 
 
 class App:
@@ -42,17 +48,27 @@ class App:
             return
         request = _request(scope, receive)
         try:
-            response = await self._answer(request)
+            await _send(request, await self._respond(request), send)
         except Disconnected:
             return
+
+    async def _respond(self, request: Request) -> Response:
+        try:
+            return await self._answer(request)
         except ApiError as error:
-            response = Response.of_json(error.body(), error.code, error.headers)
-        except asyncio.CancelledError:
+            if error.code == 304:
+                return Response(304, headers=error.headers)
+            return Response.of_json(error.body(), error.code, error.headers)
+        except (Disconnected, asyncio.CancelledError):
             raise
-        except Exception:
-            log.exception("unexpected error in %s %s", request.method, request.raw_path)
-            response = Response.of_json(ApiError(500, "Internal error; see: invoke local.logs").body(), 500)
-        await _send(request, response, send)
+        except Exception as error:
+            known = _disk_error(error, self.context)
+            if known is None:
+                log.exception("unexpected error in %s %s", request.method, request.raw_path)
+                known = ApiError(500, "Internal error; see: invoke local.logs")
+            else:
+                log.warning("%s %s: %s", request.method, request.raw_path, known.message)
+            return Response.of_json(known.body(), known.code)
 
     async def _answer(self, request: Request) -> Response:
         host = request.headers.get("host", "")
@@ -79,22 +95,69 @@ def _request(scope: Mapping[str, Any], receive: Any) -> Request:
     )  # fmt: skip
 
 
+def _disk_error(error: Exception, context: Context) -> ApiError | None:
+    """507 for a disk that is full or cannot be written: unlike 500 and 503, clients do not retry it for minutes."""
+    if isinstance(error, OSError) and error.errno in _NO_SPACE:
+        text = os.strerror(error.errno)
+    elif isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in _NO_SPACE_SQLITE:
+        text = str(error)
+    else:
+        return None
+    message = f"The stand-in cannot write to its state folder {context.state}: {text}. Free some space and try again."
+    return ApiError(507, message, "insufficientStorage", "RESOURCE_EXHAUSTED")
+
+
 async def _send(request: Request, response: Response, send: Send) -> None:
-    headers = [(key.lower().encode("latin-1"), value.encode("latin-1")) for key, value in response.headers]
-    names = {key for key, _ in headers}
-    if b"content-type" not in names and response.status not in (204, 304):
-        headers.append((b"content-type", response.content_type.encode()))
     body = response.body
-    if isinstance(body, bytes) and b"content-length" not in names and response.status not in (204, 304):
-        headers.append((b"content-length", str(len(body)).encode()))
-    await send({"type": "http.response.start", "status": response.status, "headers": headers})
-    if request.method == "HEAD" or isinstance(body, bytes):
-        payload = body if isinstance(body, bytes) and request.method != "HEAD" else b""
-        await send({"type": "http.response.body", "body": payload})
-        return
-    async for chunk in body:
-        await send({"type": "http.response.body", "body": chunk, "more_body": True})
-    await send({"type": "http.response.body", "body": b""})
+    try:
+        await send({"type": "http.response.start", "status": response.status, "headers": _headers(request, response)})
+        if request.method == "HEAD":
+            await send({"type": "http.response.body", "body": b""})
+        elif isinstance(body, bytes):
+            await send({"type": "http.response.body", "body": body})
+        elif isinstance(body, FileBody):
+            wire: Wire = request.extensions[EXTENSION]
+            await wire.send_file(body.descriptor, body.offset, body.count)
+            await send({"type": "http.response.body", "body": b""})
+        else:
+            await _stream(request, body, send)
+    finally:
+        if isinstance(body, FileBody):
+            os.close(body.descriptor)
+
+
+async def _stream(request: Request, body: AsyncIterator[bytes], send: Send) -> None:
+    wire: Wire = request.extensions[EXTENSION]
+    try:
+        with wire.cancelling(asyncio.current_task()):
+            async for chunk in body:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+    finally:
+        if isinstance(body, AsyncGenerator):
+            await body.aclose()
+
+
+def _headers(request: Request, response: Response) -> list[tuple[bytes, bytes]]:
+    headers = [(key.lower().encode("latin-1"), _header_value(value)) for key, value in response.headers]
+    names = {key for key, _ in headers}
+    bodiless = response.status in (204, 304)
+    if b"content-type" not in names and not bodiless:
+        headers.append((b"content-type", _header_value(response.content_type)))
+    if b"content-length" not in names and not bodiless and isinstance(response.body, (bytes, FileBody)):
+        size = response.body.count if isinstance(response.body, FileBody) else len(response.body)
+        headers.append((b"content-length", str(size).encode()))
+    if "expect" in request.headers and not request.consumed and b"connection" not in names:
+        # The client may still send the body it announced, or may not: only a new connection is unambiguous.
+        headers.append((b"connection", b"close"))
+    return headers
+
+
+def _header_value(value: str) -> bytes:
+    try:
+        return value.encode("latin-1")
+    except UnicodeEncodeError:
+        return value.encode("utf-8", errors="replace")
 
 
 def dump(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ from typing import Any, Protocol
 from scripts.localcloud.web import Route
 
 REGION = "europe-west1"
+log = logging.getLogger("localcloud")
 
 
 class Database:
@@ -53,18 +55,18 @@ class Database:
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """All or nothing; may be nested (the outermost one commits). Do not await inside."""
+        if self._depth == 0:
+            self._connection.execute("BEGIN IMMEDIATE")
         self._depth += 1
         try:
-            if self._depth == 1:
-                self._connection.execute("BEGIN IMMEDIATE")
             yield
-        except BaseException:
-            if self._depth == 1:
-                self._connection.execute("ROLLBACK")
-            raise
-        else:
             if self._depth == 1:
                 self._connection.execute("COMMIT")
+        except BaseException:
+            # SQLite has rolled back by itself when the disk was full.
+            if self._depth == 1 and self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
         finally:
             self._depth -= 1
 
@@ -99,9 +101,12 @@ class Context:
         self.listeners.setdefault(topic, []).append(call)
 
     def publish(self, topic: str, event: Any) -> None:
-        """Tell the listeners of a topic."""
+        """Tell the listeners of a topic; what happened has happened, so a listener's failure is only logged."""
         for call in self.listeners.get(topic, ()):
-            call(event)
+            try:
+                call(event)
+            except Exception:
+                log.exception("a listener of %s failed", topic)
 
 
 class Room(Protocol):

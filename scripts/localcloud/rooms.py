@@ -6,12 +6,14 @@ import asyncio
 
 from scripts.localcloud.context import Context, Room
 from scripts.localcloud.control import ControlRoom
+from scripts.localcloud.storage.room import StorageRoom
 from scripts.localcloud.upstream.room import UpstreamRoom
 
 
 def open_rooms(context: Context, stopping: asyncio.Event) -> dict[str, Room]:
     """All rooms by name; the control room sees the others' status."""
     rooms: dict[str, Room] = {}
+    rooms["storage"] = StorageRoom(context)
     rooms["upstream"] = UpstreamRoom(context)
     rooms["control"] = ControlRoom(context, rooms, stopping)
     return rooms

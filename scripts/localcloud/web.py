@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -63,7 +64,7 @@ class Request:
     params: dict[str, str] = field(default_factory=dict)
     extensions: Mapping[str, Any] = field(default_factory=dict)
     raw_query: str = ""
-    _consumed: bool = False
+    consumed: bool = False
 
     @property
     def path(self) -> str:
@@ -76,7 +77,7 @@ class Request:
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body as it arrives. Raises Disconnected when the client goes away in the middle."""
-        if self._consumed:
+        if self.consumed:
             return
         while True:
             message = await self.receive()
@@ -85,7 +86,7 @@ class Request:
             body: bytes = message.get("body", b"")
             more = message.get("more_body", False)
             if not more:
-                self._consumed = True
+                self.consumed = True
             if body:
                 yield body
             if not more:
@@ -105,9 +106,11 @@ class Request:
     async def json(self) -> Any:
         """The body as JSON ({} when empty). Raises ApiError 400 when it is not JSON."""
         raw = await self.read()
+        if self.headers.get("content-encoding", "").lower() == "gzip":
+            raw = _gunzip(raw)
         try:
             return json.loads(raw) if raw.strip() else {}
-        except ValueError:
+        except (ValueError, RecursionError):
             raise ApiError(400, "Parse Error", "parseError") from None
 
     async def json_object(self) -> dict[str, Any]:
@@ -118,12 +121,21 @@ class Request:
         return value
 
 
+@dataclass(frozen=True)
+class FileBody:
+    """A slice of an open file as an answer's body; whoever sends it closes the descriptor."""
+
+    descriptor: int
+    offset: int
+    count: int
+
+
 @dataclass
 class Response:
     """One HTTP answer; a body that is an async iterator is streamed (give content-length when it is known)."""
 
     status: int = 200
-    body: bytes | AsyncIterator[bytes] = b""
+    body: bytes | FileBody | AsyncIterator[bytes] = b""
     headers: Headers = ()
     content_type: str = "application/json; charset=UTF-8"
 
@@ -178,11 +190,29 @@ class Router:
                 if match is None:
                     continue
                 if verb in ("*", method) or (verb == "GET" and method == "HEAD"):
-                    return handler, {key: unquote(value) for key, value in match.groupdict().items()}
+                    return handler, {key: _unquoted(value) for key, value in match.groupdict().items()}
                 other_method = True
         if other_method:
             raise ApiError(405, f"Method {method} is not allowed here", "methodNotAllowed")
         raise ApiError(404, f"Not found: {method} {raw_path}", "notFound")
+
+
+def _unquoted(value: str) -> str:
+    try:
+        return unquote(value, errors="strict")
+    except UnicodeDecodeError:
+        raise ApiError(400, "The path is not valid UTF-8", "invalid") from None
+
+
+def _gunzip(raw: bytes, limit_bytes: int = 64 << 20) -> bytes:
+    inflater = zlib.decompressobj(wbits=31)
+    try:
+        plain = inflater.decompress(raw, limit_bytes)
+    except zlib.error:
+        raise ApiError(400, "The body is not valid gzip", "parseError") from None
+    if inflater.unconsumed_tail:
+        raise ApiError(413, f"request body is larger than {limit_bytes} bytes", "uploadTooLarge")
+    return plain
 
 
 def _compile(pattern: str) -> re.Pattern[str]:

@@ -1,0 +1,224 @@
+"""Bodies on disk: files with random names, never changed once complete (mode 0444), hashed while they arrive."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import errno
+import hashlib
+import os
+import secrets
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import google_crc32c
+
+from scripts.localcloud.context import Database
+
+BATCH_BYTES = 1 << 20
+INLINE_BYTES = 64 << 10
+# Kept free for the index, so that deleting still works on a disk that uploads have filled.
+RESERVE_BYTES = 4 << 20
+
+_TABLE = "CREATE TABLE IF NOT EXISTS storage_loose_bodies(body TEXT PRIMARY KEY) WITHOUT ROWID"
+
+
+@dataclass(frozen=True)
+class Body:
+    """A complete body: its random id, size and checksums (base64 as in the API; md5 None for a composed one)."""
+
+    id: str
+    size_bytes: int
+    crc32c: str
+    md5: str | None
+
+
+class Discarded(Exception):
+    """Somebody else has given the body up meanwhile (a resumable upload was cancelled)."""
+
+
+class Bodies:
+    """The folder of bodies. One that no object owns, yet or any more, stands in a table and is removed at start.
+
+    So a body is removed however the daemon ended, without looking through the folder.
+    """
+
+    def __init__(self, folder: Path, db: Database) -> None:
+        self.folder = folder
+        self._db = db
+        self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="body")
+        db.script(_TABLE)
+
+    def path(self, body: str) -> Path:
+        """Where a body lies."""
+        return self.folder / body[:2] / body[2:]
+
+    def sweep(self) -> int:
+        """Remove what an earlier daemon left behind; how many bodies."""
+        loose = [row["body"] for row in self._db.rows("SELECT body FROM storage_loose_bodies")]
+        for body in loose:
+            self.path(body).unlink(missing_ok=True)
+        if loose:
+            self._db.run("DELETE FROM storage_loose_bodies")
+        return len(loose)
+
+    def receive(self, *, md5: bool = True) -> Sink:
+        """A place for a new body. Use as `async with`: what is not kept is removed."""
+        body = secrets.token_hex(16)
+        self._db.run("INSERT INTO storage_loose_bodies VALUES (?)", body)
+        return Sink(self, body, self._pool, md5)
+
+    def keep(self, body: str) -> None:
+        """An object owns the body now. Call inside the object's transaction."""
+        self._db.run("DELETE FROM storage_loose_bodies WHERE body = ?", body)
+
+    def loosen(self, body: str) -> None:
+        """No object owns the body any more. Call inside the object's transaction, and remove() after it."""
+        self._db.run("INSERT OR IGNORE INTO storage_loose_bodies VALUES (?)", body)
+
+    def remove(self, body: str) -> None:
+        """Delete a loose body. Who has it open reads on."""
+        self.path(body).unlink(missing_ok=True)
+        with contextlib.suppress(Exception):
+            # On a full disk the row may stay: the next start's sweep finds nothing to remove.
+            self.keep(body)
+
+    def close(self) -> None:
+        """Wait for the threads."""
+        self._pool.shutdown(wait=True)
+
+
+class Sink:
+    """A body on its way to disk. Bytes are gathered to batches; a thread hashes and writes one while the next fills.
+
+    So at most two batches are in memory. Raises OSError when the disk refuses (ENOSPC below RESERVE_BYTES).
+    """
+
+    def __init__(self, bodies: Bodies, body: str, pool: ThreadPoolExecutor, md5: bool) -> None:
+        self.id = body
+        self.size_bytes = 0
+        self._bodies = bodies
+        self._pool = pool
+        self._crc32c = 0
+        self._md5 = hashlib.md5(usedforsecurity=False) if md5 else None
+        self._pending: list[bytes] = []
+        self._pending_bytes = 0
+        self._job: asyncio.Future[None] | None = None
+        self._descriptor = -1
+        self._gone = False
+
+    async def __aenter__(self) -> Sink:
+        return self
+
+    async def __aexit__(self, *problem: object) -> None:
+        await self.discard()
+
+    async def write(self, chunk: bytes) -> None:
+        """Take more bytes; waits while the disk or the hash is behind. Raises Discarded."""
+        self._pending.append(chunk)
+        self._pending_bytes += len(chunk)
+        self.size_bytes += len(chunk)
+        if self._pending_bytes >= BATCH_BYTES:
+            await self._settle()
+            self._submit()
+
+    async def append_files(self, descriptors: Iterable[int]) -> None:
+        """Take the whole content of open files, in order."""
+        await self.flush()
+        if self._gone:
+            raise Discarded
+        self._job = asyncio.get_running_loop().run_in_executor(self._pool, self._absorb_files, tuple(descriptors))
+        await self._settle()
+
+    async def flush(self) -> None:
+        """Everything taken so far is hashed and written; the file is closed until more comes."""
+        await self._settle()
+        if self._pending_bytes > INLINE_BYTES:
+            self._submit()
+            await self._settle()
+        elif not self._gone:
+            self._absorb(self._take())
+        self._close()
+
+    async def finish(self) -> Body:
+        """The complete body; from now on its file is read-only. Raises Discarded."""
+        await self.flush()
+        if self._gone:
+            raise Discarded
+        self._bodies.path(self.id).chmod(0o444)
+        crc32c = base64.b64encode(self._crc32c.to_bytes(4, "big")).decode()
+        md5 = base64.b64encode(self._md5.digest()).decode() if self._md5 is not None else None
+        return Body(self.id, self.size_bytes, crc32c, md5)
+
+    def kept(self) -> None:
+        """An object owns the body: leaving the context no longer removes it."""
+        self._gone = True
+
+    async def discard(self) -> None:
+        """Remove the file, unless kept. No error leaves this method: it runs after others."""
+        if self._gone:
+            return
+        self._gone = True
+        with contextlib.suppress(Exception):
+            await self._settle()
+        self._close()
+        self._bodies.remove(self.id)
+
+    def _take(self) -> list[bytes]:
+        taken, self._pending, self._pending_bytes = self._pending, [], 0
+        return taken
+
+    def _submit(self) -> None:
+        if self._gone:
+            raise Discarded
+        self._job = asyncio.get_running_loop().run_in_executor(self._pool, self._absorb, self._take())
+
+    async def _settle(self) -> None:
+        """Wait for the thread, also when several wait or when this task is cancelled: it uses the file."""
+        job = self._job
+        if job is None:
+            return
+        try:
+            await asyncio.shield(job)
+        finally:
+            if not job.done():
+                await asyncio.wait([job])
+            if self._job is job:
+                self._job = None
+
+    def _absorb(self, chunks: list[bytes]) -> None:
+        descriptor = self._open()
+        size = sum(map(len, chunks))
+        free = os.fstatvfs(descriptor)
+        if free.f_bavail * free.f_frsize < size + RESERVE_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._bodies.folder))
+        for chunk in chunks:
+            self._crc32c = google_crc32c.extend(self._crc32c, chunk)
+            if self._md5 is not None:
+                self._md5.update(chunk)
+            rest = memoryview(chunk)
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+
+    def _absorb_files(self, descriptors: tuple[int, ...]) -> None:
+        for descriptor in descriptors:
+            offset = 0
+            while chunk := os.pread(descriptor, BATCH_BYTES, offset):
+                self._absorb([chunk])
+                offset += len(chunk)
+                self.size_bytes += len(chunk)
+
+    def _open(self) -> int:
+        if self._descriptor < 0:
+            path = self._bodies.path(self.id)
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            self._descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        return self._descriptor
+
+    def _close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1

@@ -1,0 +1,123 @@
+"""multipart/related uploads, parsed while they arrive: a JSON part, then the media (RFC 2387).
+
+Clients differ: quoted and bare boundaries, CRLF and LF line ends; gcloud sends LF and single quotes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator
+from email.parser import BytesHeaderParser
+from typing import Any
+
+from scripts.localcloud.web import ApiError
+
+_MAX_HEAD_BYTES = 1 << 20
+_BOUNDARY = re.compile(r"""boundary\s*=\s*("(?:[^"\\]|\\.)+"|[^\s;]+)""", re.IGNORECASE)
+
+
+def boundary_of(content_type: str) -> bytes:
+    """The boundary named in a Content-Type. Raises ApiError 400 when there is none."""
+    match = _BOUNDARY.search(content_type)
+    if match is None or not content_type.lower().startswith("multipart/"):
+        raise ApiError(400, "Expected Content-Type multipart/related with a boundary", "invalid")
+    text = match[1]
+    if text[0] == '"':
+        text = re.sub(r"\\(.)", r"\1", text[1:-1])
+    elif len(text) > 2 and text[0] == text[-1] == "'":
+        text = text[1:-1]
+    return text.encode("latin-1", errors="replace")
+
+
+class Multipart:
+    """One body: read head() first, then iterate media()."""
+
+    def __init__(self, boundary: bytes, chunks: AsyncIterator[bytes]) -> None:
+        self._dash = b"--" + boundary
+        self._chunks = chunks
+        self._buffer = bytearray()
+        self._newline = b"\r\n"
+
+    async def head(self) -> tuple[dict[str, Any], str]:
+        """The JSON part, and the Content-Type of the media part ("" when it has none). Raises ApiError 400."""
+        await self._first_line()
+        await self._part_headers()
+        delimiter = self._newline + self._dash
+        while (at := self._buffer.find(delimiter)) < 0:
+            await self._more()
+        raw = bytes(self._buffer[:at])
+        del self._buffer[: at + len(delimiter)]
+        if (await self._line()).strip():
+            raise _malformed("the media part is missing")
+        headers = BytesHeaderParser().parsebytes(await self._part_headers())
+        return _json_object(raw), str(headers.get("content-type", ""))
+
+    async def media(self) -> AsyncIterator[bytes]:
+        """The media as it arrives, up to the closing boundary. Raises ApiError 400 when that is missing."""
+        # An empty part may lack a line end of its own before the boundary: lend it one.
+        lent = self._newline
+        self._buffer[:0] = lent
+        delimiter = self._newline + self._dash
+        skip = len(lent)
+        while (at := self._buffer.find(delimiter)) < 0:
+            ready = len(self._buffer) - len(delimiter) + 1
+            if ready > skip:
+                yield bytes(memoryview(self._buffer)[skip:ready])
+                del self._buffer[:ready]
+                skip = 0
+            await self._more(limit_bytes=None)
+        if at > skip:
+            yield bytes(memoryview(self._buffer)[skip:at])
+        del self._buffer[: at + len(delimiter)]
+        while len(self._buffer) < 2:
+            await self._more()
+        if self._buffer[:2] != b"--":
+            raise _malformed("more than two parts")
+        async for _ in self._chunks:
+            pass  # an epilogue means nothing
+
+    async def _first_line(self) -> None:
+        """Up to and with the first boundary line, which shows the kind of line ends."""
+        while True:
+            line = await self._line()
+            if line.rstrip() == self._dash:
+                self._newline = b"\r\n" if line.endswith(b"\r\n") else b"\n"
+                return
+
+    async def _line(self) -> bytes:
+        while (at := self._buffer.find(b"\n")) < 0:
+            await self._more()
+        line = bytes(self._buffer[: at + 1])
+        del self._buffer[: at + 1]
+        return line
+
+    async def _part_headers(self) -> bytes:
+        lines: list[bytes] = []
+        while (line := await self._line()).strip():
+            lines.append(line)
+            if sum(map(len, lines)) > _MAX_HEAD_BYTES:
+                raise _malformed("a part's headers are too long")
+        return b"".join(lines)
+
+    async def _more(self, limit_bytes: int | None = _MAX_HEAD_BYTES) -> None:
+        if limit_bytes is not None and len(self._buffer) > limit_bytes:
+            raise _malformed("the first part is too long")
+        chunk = await anext(self._chunks, None)
+        if chunk is None:
+            raise _malformed("the closing boundary is missing")
+        self._buffer += chunk
+
+
+def _json_object(raw: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(raw) if raw.strip() else {}
+    except (ValueError, RecursionError):
+        raise ApiError(400, "Parse Error", "parseError") from None
+    if not isinstance(value, dict):
+        raise ApiError(400, "Expected a JSON object", "parseError")
+    return value
+
+
+def _malformed(what: str) -> ApiError:
+    return ApiError(400, f"Malformed multipart body: {what}.", "badContent")

@@ -1,0 +1,55 @@
+"""The Cloud Storage room: JSON API with uploads and downloads. Its parts are in the modules beside this one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+from scripts.localcloud.context import Context
+from scripts.localcloud.storage.buckets import Buckets
+from scripts.localcloud.storage.copying import Copying
+from scripts.localcloud.storage.events import StoredObject
+from scripts.localcloud.storage.iam import Iam
+from scripts.localcloud.storage.objects import Objects
+from scripts.localcloud.storage.store import Store
+from scripts.localcloud.storage.uploads import Uploads
+from scripts.localcloud.web import Route
+
+log = logging.getLogger("localcloud.storage")
+
+
+class StorageRoom:
+    """Buckets and objects, for clients through its routes and for other rooms through live_objects()."""
+
+    def __init__(self, context: Context) -> None:
+        self.store = Store(context)
+        self._uploads = Uploads(self.store)
+        self._parts = (Objects(self.store), self._uploads, Copying(self.store), Buckets(self.store), Iam(self.store))
+
+    def routes(self) -> list[Route]:
+        return [route for part in self._parts for route in part.routes()]
+
+    async def start(self) -> None:
+        """Remove the bodies that an earlier daemon had not finished."""
+        removed = self.store.bodies.sweep()
+        if removed:
+            log.info("removed %d unfinished or deleted bodies of an earlier run", removed)
+
+    async def stop(self) -> None:
+        """Give unfinished uploads up."""
+        await self._uploads.sessions.close()
+        self.store.bodies.close()
+
+    def status(self) -> dict[str, Any]:
+        return {"buckets": self.store.index.totals(), "uploads_under_way": len(self._uploads.sessions)}
+
+    def bucket_exists(self, name: str) -> bool:
+        """Whether there is a bucket of this name."""
+        return self.store.index.bucket(name) is not None
+
+    def live_objects(self, bucket: str, prefix: str = "") -> Iterator[StoredObject]:
+        """The live objects of a bucket by name; none when there is no such bucket."""
+        for record in self.store.live(bucket, prefix):
+            path = self.store.bodies.path(record.body)
+            yield StoredObject(record.name, record.generation, record.size_bytes, record.crc32c, path)

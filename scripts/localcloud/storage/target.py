@@ -1,0 +1,68 @@
+"""What an upload is to become: object, metadata, preconditions and the checksums that the client announced."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from scripts.localcloud.storage import fields
+from scripts.localcloud.storage.bodies import Body, Sink
+from scripts.localcloud.storage.conditions import Conditions
+from scripts.localcloud.storage.names import check_object
+from scripts.localcloud.storage.records import Record
+from scripts.localcloud.storage.store import Store
+from scripts.localcloud.web import ApiError, Request
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where an upload goes and what it must hold."""
+
+    bucket: str
+    name: str
+    fields: dict[str, Any]
+    conditions: Conditions
+    checksums: dict[str, str]
+
+    @classmethod
+    def of(cls, store: Store, request: Request, resource: Mapping[str, Any]) -> Target:
+        """From an upload request and the resource it carries; refused at once when it could not be stored now.
+
+        Raises ApiError 400 (name, metadata), 403 (hold), 404 (bucket) or 412.
+        """
+        encoding = request.query.get("contentEncoding")
+        chosen = fields.given({**resource, **({"contentEncoding": encoding} if encoding else {})})
+        name = check_object(request.query.get("name") or resource.get("name"))
+        announced = {key: resource[key] for key in ("crc32c", "md5Hash") if isinstance(resource.get(key), str)}
+        target = cls(request.params["bucket"], name, chosen, Conditions.of(request.query), announced)
+        store.check(target.bucket, target.name, target.conditions)
+        return target
+
+    async def commit(self, store: Store, sink: Sink, headers: Mapping[str, str]) -> Record:
+        """Make what has arrived the object's new generation. Raises ApiError 400 when a checksum differs, or 412."""
+        body = await sink.finish()
+        self._compare(body, {**self.checksums, **_hashes(headers)})
+        record = store.create(self.bucket, self.name, body, self.fields, self.conditions)
+        sink.kept()
+        return record
+
+    def _compare(self, body: Body, announced: Mapping[str, str]) -> None:
+        for key, found in (("crc32c", body.crc32c), ("md5Hash", body.md5)):
+            wanted = announced.get(key)
+            if wanted and found and wanted != found:
+                label = {"crc32c": "CRC32C", "md5Hash": "MD5 hash"}[key]
+                text = f'Provided {label} "{wanted}" doesn\'t match calculated {label} "{found}".'
+                raise ApiError(400, text, "invalid")
+
+
+def _hashes(headers: Mapping[str, str]) -> dict[str, str]:
+    """The checksums in x-goog-hash (`crc32c=…,md5=…`) and content-md5."""
+    found: dict[str, str] = {}
+    for item in headers.get("x-goog-hash", "").split(","):
+        key, _, value = item.strip().partition("=")
+        if key in ("crc32c", "md5"):
+            found["md5Hash" if key == "md5" else key] = value
+    if headers.get("content-md5"):
+        found["md5Hash"] = headers["content-md5"]
+    return found

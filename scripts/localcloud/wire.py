@@ -1,0 +1,143 @@
+"""The connection under a request: files sent without passing through Python, and notice when the client is gone.
+
+ASGI can do neither, so the daemon runs uvicorn's httptools protocol in this subclass and finds a Wire in
+scope["extensions"]["localcloud.wire"].
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import select
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from scripts.localcloud.web import Disconnected
+
+EXTENSION = "localcloud.wire"
+_SLICE_BYTES = 16 << 20
+_PATIENCE_MS = 20
+
+
+class Wire:
+    """One request's connection."""
+
+    def __init__(self, transport: asyncio.Transport, cycle: RequestResponseCycle) -> None:
+        self._transport = transport
+        self._cycle = cycle
+        self._watchers: set[Callable[[], object]] = set()
+
+    @property
+    def gone(self) -> bool:
+        """The client has closed its connection."""
+        return self._cycle.disconnected or self._transport.is_closing()
+
+    def lost(self) -> None:
+        """Called by the protocol when the connection ends."""
+        for call in tuple(self._watchers):
+            call()
+
+    @contextlib.contextmanager
+    def cancelling(self, task: asyncio.Task[Any] | None) -> Iterator[None]:
+        """Cancel a task when the client goes away inside the block, so that an idle stream ends too."""
+        watcher = task.cancel if task is not None else int
+        self._watchers.add(watcher)
+        try:
+            if self.gone:
+                raise Disconnected
+            yield
+        except asyncio.CancelledError:
+            if task is None or not self.gone:
+                raise
+            task.uncancel()
+            raise Disconnected from None
+        finally:
+            self._watchers.discard(watcher)
+
+    async def send_file(self, source: int, offset: int, count: int) -> None:
+        """Send count bytes of an open file with sendfile(2), after the headers. Raises Disconnected.
+
+        A thread pushes while the client keeps reading; while it does not, the event loop waits and no thread is held.
+        """
+        await self._drained()
+        # A duplicate keeps its number even when the loop closes the connection while a thread is pushing.
+        target = os.dup(self._transport.get_extra_info("socket").fileno())
+        try:
+            self._cycle.expected_content_length -= count
+            while count:
+                sent = await _in_thread(_push, target, source, offset, min(count, _SLICE_BYTES))
+                offset += sent
+                count -= sent
+                if sent == 0:
+                    await _writable(target)
+        except (ConnectionError, EOFError):
+            self._transport.abort()
+            raise Disconnected from None
+        finally:
+            os.close(target)
+
+    async def _drained(self) -> None:
+        pause_s = 0.0
+        while self._transport.get_write_buffer_size():
+            if self.gone:
+                raise Disconnected
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s + 0.001, 0.02)
+
+
+class Protocol(HttpToolsProtocol):
+    """Uvicorn's HTTP/1.1 protocol that hands each request its Wire."""
+
+    _wire: Wire | None = None
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._wire = Wire(self.transport, cycle)
+        cycle.scope["extensions"] = {EXTENSION: self._wire}  # type: ignore[dict-item]
+        super()._start_asgi_task(cycle, app)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell uvicorn, then whoever is streaming an answer to this client."""
+        super().connection_lost(exc)
+        if self._wire is not None:
+            self._wire.lost()
+
+
+def _push(target: int, source: int, offset: int, count: int) -> int:
+    """Send until done or until the client has not read for 20 ms; the number of bytes sent."""
+    done = 0
+    waiter = select.poll()
+    waiter.register(target, select.POLLOUT)
+    while done < count:
+        try:
+            sent = os.sendfile(target, source, offset + done, count - done)
+        except BlockingIOError:
+            if not waiter.poll(_PATIENCE_MS):
+                break
+            continue
+        if sent == 0:
+            raise EOFError("the file is shorter than announced")
+        done += sent
+    return done
+
+
+async def _in_thread(call: Callable[..., int], *values: int) -> int:
+    """Run in a thread; when cancelled, wait for the thread first, so that its descriptors stay valid."""
+    job = asyncio.get_running_loop().run_in_executor(None, call, *values)
+    try:
+        return await asyncio.shield(job)
+    finally:
+        if not job.done():
+            await asyncio.wait([job])
+
+
+async def _writable(descriptor: int) -> None:
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_writer(descriptor, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_writer(descriptor)
