@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from scripts.settings.document import Place
+from scripts.settings.keys import key_id
 from scripts.settings.runtime import MANAGED, PLATFORM
 
 Finding = tuple[Place, str, str]
@@ -124,9 +125,7 @@ def _probes(place: Place, probes: Any, cache: Any) -> Iterator[Finding]:
         at = (*place, "probes", "startup", "failure_threshold")
         yield at, numbers, f"failure_threshold × period_s of at most {STARTUP_LIMIT_S} s"
     elif cache is not None and cache.wait_timeout_s is not None and cache.wait_timeout_s >= budget:
-        expected = (
-            f"less than the {budget} s that {'.'.join(map(str, place))}.probes.startup allows a start ({numbers})"
-        )
+        expected = f"less than the {budget} s that {place[-1]}'s startup probe allows ({numbers})"
         yield ("cache", "wait_timeout_s"), str(cache.wait_timeout_s), expected
 
 
@@ -185,6 +184,9 @@ def _signing(tree: Any) -> Iterator[Finding]:
             yield place, " and ".join(given) or "nothing", "key_id and public_pem, or file alone"
         elif key.public_pem and (found := _not_public(key.public_pem)):
             yield (*place, "public_pem"), found, "a public key in PEM, ed25519 or ECDSA P-256"
+        elif key.public_pem and key.key_id != key_id(key.public_pem):
+            expected = f"{key_id(key.public_pem)}, the SHA-256 of this public key in DER"
+            yield (*place, "key_id"), repr(key.key_id), expected
         names[key.key_id] += 1
         if key.key_id and names[key.key_id] > 1:
             yield (*place, "key_id"), f"{key.key_id!r} a second time", "each key once"
@@ -199,6 +201,7 @@ def _not_public(pem: str) -> str:
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
     try:
+        key_id(pem)
         key = load_pem_public_key(pem.encode())
     except (ValueError, UnsupportedAlgorithm):
         return "text that is no PEM"
