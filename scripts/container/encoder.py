@@ -119,22 +119,23 @@ def load(store: Path) -> Encoder:
     """Load the model of a cache entry. Raises Unsupported for other architectures, OpsError for damaged files."""
     began = time.monotonic()
     reader = Reader(snapshot(store))
-    config = reader.json("config.json")
-    shape = _shape(reader, config)
+    try:
+        shape = _shape(reader, reader.json("config.json"))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        problem = f"the configuration in {reader.folder} lacks or misspells something: {type(error).__name__} {error}"
+        raise OpsError(problem, _DAMAGED) from error
     tokenizer = _tokenizer(reader, shape.max_tokens)
     tensors = _tensors(reader)
     try:
         network = bert.build(
             tensors, layers=shape.layers, heads=shape.heads, epsilon=shape.epsilon, activation=shape.activation
         )
-    except KeyError as error:
-        raise OpsError(f"the weights in {reader.folder} lack the tensor {error}", _DAMAGED) from error
+    except (KeyError, ValueError) as error:
+        raise OpsError(f"the weights in {reader.folder} lack or bend the tensor {error}", _DAMAGED) from error
     return Encoder(network, tokenizer, shape, reader, time.monotonic() - began)
 
 
 def _shape(reader: Reader, config: Any) -> Shape:
-    if not isinstance(config, dict):
-        raise OpsError(f"{reader.folder / 'config.json'} is not an object", _DAMAGED)
     kind = config.get("model_type")
     if kind != "bert":
         named = ", ".join(config.get("architectures") or ["unknown architecture"])
@@ -146,20 +147,19 @@ def _shape(reader: Reader, config: Any) -> Shape:
         raise Unsupported(f"the activation {activation!r}")
     poolings, normalize = _modules(reader)
     limits = reader.json("sentence_bert_config.json") if reader.has("sentence_bert_config.json") else {}
-    try:
-        positions = int(config["max_position_embeddings"])
-        return Shape(
-            layers=int(config["num_hidden_layers"]),
-            heads=int(config["num_attention_heads"]),
-            epsilon=float(config["layer_norm_eps"]),
-            activation=activation,
-            max_tokens=min(int(limits.get("max_seq_length") or positions), positions),
-            poolings=poolings,
-            normalize=normalize,
-            lower_case=bool(limits.get("do_lower_case")),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise OpsError(f"{reader.folder / 'config.json'} lacks or misspells {error}", _DAMAGED) from error
+    positions, heads = int(config["max_position_embeddings"]), int(config["num_attention_heads"])
+    if heads < 1:
+        raise ValueError(f"num_attention_heads is {heads}")
+    return Shape(
+        layers=int(config["num_hidden_layers"]),
+        heads=heads,
+        epsilon=float(config["layer_norm_eps"]),
+        activation=activation,
+        max_tokens=min(int(limits.get("max_seq_length") or positions), positions),
+        poolings=poolings,
+        normalize=normalize,
+        lower_case=bool(limits.get("do_lower_case")),
+    )
 
 
 def _modules(reader: Reader) -> tuple[tuple[str, ...], bool]:

@@ -37,9 +37,10 @@ class Severity(StrEnum):
 
 def emit(severity: Severity, message: str, **fields: Any) -> None:
     """Write one entry; fields whose value is None are left out. Never raises: a lost log line stops no service."""
-    entry: dict[str, Any] = {"severity": severity.value, "message": redact(message)}
+    entry: dict[str, Any] = {"severity": severity.value, "message": _text(message)}
     entry |= {name: _clean(name, value) for name, value in fields.items() if value is not None}
-    line = json.dumps(entry, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace") + b"\n"
+    # ASCII only: some readers also end a line at U+2028 and the like
+    line = json.dumps(entry, default=str).encode() + b"\n"
     # straight to the descriptor: whole lines from several threads, nothing left in a buffer when the process is killed
     with _LOCK, contextlib.suppress(OSError):
         while line:
@@ -97,10 +98,15 @@ def adopt_libraries(level: int = logging.WARNING) -> None:
     root.setLevel(level)
 
 
+def _text(text: str) -> str:
+    """Without secrets, and without lone surrogates (file names can hold them, UTF-8 cannot)."""
+    return redact(text.encode("utf-8", "backslashreplace").decode())
+
+
 def _clean(name: str, value: Any) -> Any:
     if isinstance(value, str):
         secret = value and any(part in name.lower() for part in _SECRET_NAMES)
-        return "[redacted]" if secret else redact(value)
+        return "[redacted]" if secret else _text(value)
     if isinstance(value, Mapping):
         return {str(key): _clean(str(key), inner) for key, inner in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
