@@ -129,6 +129,8 @@ def _listening(port: int) -> Iterator[socket.socket]:
                 f"port {port} on 127.0.0.1 is in use by another program ({error.strerror})",
                 "Stop that program, or choose another port: MODELSHELF_PORT=8486 ./dev invoke local.up",
             ) from None
+        # From here on a client waits until the rooms are ready instead of being refused.
+        listener.listen(512)
         yield listener
     finally:
         listener.close()
