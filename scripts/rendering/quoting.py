@@ -15,8 +15,13 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def quoted(value: Any) -> str:
-    """A JSON value as YAML on one line; texts are always in double quotes. Raises TypeError for anything else."""
-    return _ESCAPED.sub(_escape, json.dumps(value, ensure_ascii=False, allow_nan=False))
+    """A JSON value without fractions as YAML on one line; texts are always in double quotes.
+
+    Raises TypeError for anything else (YAML readers disagree on numbers like 1e+16).
+    """
+    if isinstance(value, float):
+        raise TypeError(f"{value!r} is a fraction")
+    return _ESCAPED.sub(_escape, json.dumps(value, ensure_ascii=False))
 
 
 def comment(value: str) -> str:

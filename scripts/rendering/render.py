@@ -181,8 +181,13 @@ def _templates() -> jinja2.Environment:
         autoescape=False,  # YAML, not HTML: every value passes the filter `yaml`
         keep_trailing_newline=True,
     )
-    made.filters |= {"yaml": quoted, "comment": comment}
+    made.filters |= {"yaml": _yaml, "comment": comment}
     return made
+
+
+def _yaml(value: Any) -> str:
+    # The text of an undefined value is jinja's error that names it.
+    return str(value) if isinstance(value, jinja2.Undefined) else quoted(value)
 
 
 def _rendered(template: str, values: Mapping[str, Any]) -> str:
@@ -196,7 +201,12 @@ def _rendered(template: str, values: Mapping[str, Any]) -> str:
 
 def _check(name: str, template: str, text: str) -> None:
     remedy = f"Correct templates/{template}, then run: ./dev nox -s templates"
-    discovery.validate("run", "v1", name, _parsed(text), remedy)
+    try:
+        value = _parsed(text)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark is not None else "?"
+        raise OpsError(f"templates/{template}: line {line} of the rendered text: {error.problem}", remedy) from error
+    discovery.validate("run", "v1", name, value, remedy)
 
 
 def _parsed(text: str) -> dict[str, Any]:

@@ -6,11 +6,14 @@ import base64
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scripts.errors import BadInput
 from scripts.settings import project
-from scripts.settings.model import EnvironmentFile
 from scripts.settings.types import TrustedKey
+
+if TYPE_CHECKING:
+    from scripts.settings.model import EnvironmentFile
 
 
 @dataclass(frozen=True)
