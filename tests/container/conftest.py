@@ -92,3 +92,9 @@ class AsgiClient:
         await self._app(scope, receive, send)
         headers = {name.decode(): value.decode() for name, value in received[0]["headers"]}
         return Answer(received[0]["status"], headers, b"".join(each.get("body", b"") for each in received[1:]))
+
+
+@pytest.fixture
+def run_app() -> Callable[[Any, Callable[..., Any]], Any]:
+    """Run `await scenario(call)` against an ASGI application."""
+    return lambda app, scenario: AsgiClient(app).run(scenario)
