@@ -98,6 +98,9 @@ def understand(error: Exception, what: str, place: str) -> Failure | None:
     if isinstance(error, InvalidResponse):
         response = error.response
         return for_response(int(response.status_code), "", response_message(response), response, what, place)
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        answer = error.response
+        return for_response(answer.status_code, "", response_message(answer), answer, what, place)
     if isinstance(error, DataCorruption):
         return Failure(Unreachable(f"cannot {what}: the bytes do not fit their checksum", AGAIN), transient=True)
     if isinstance(error, (auth.DefaultCredentialsError, auth.RefreshError)):

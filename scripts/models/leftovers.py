@@ -1,0 +1,55 @@
+"""What dead runs leave behind: files under `.tmp/`, and version folders that never became versions.
+
+Only for who holds the publication lease. Everything is removed by generation: a plain delete in a versioned bucket
+would only hide it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scripts.models import layout
+
+if TYPE_CHECKING:
+    from scripts.cloud.storage import Bucket
+
+
+def version_names(bucket: Bucket) -> set[str]:
+    """Every version name that appears anywhere in the bucket, finished or not."""
+    folders = [layout.TMP, *(f"{store}/" for store in layout.STORES.values())]
+    found = {path.rstrip("/").rpartition("/")[2] for folder in folders for path in bucket.prefixes(folder)}
+    return {name for name in found | _recorded(bucket) if layout.is_version(name)}
+
+
+def _recorded(bucket: Bucket) -> set[str]:
+    """Versions that have, or once had, a manifest or .done: these are versions, whatever became of them."""
+    names = (info.name for info in bucket.list(layout.MANIFESTS, versions=True))
+    return {name.removeprefix(layout.MANIFESTS).rpartition(".")[0] for name in names}
+
+
+def clear_tmp(bucket: Bucket, newest: str) -> int:
+    """Remove everything under `.tmp/` up to the version `newest`; the bytes freed."""
+    freed_bytes = 0
+    for info in bucket.list(layout.TMP, versions=True):
+        parts = layout.split_tmp(info.name)
+        if parts is not None and parts[0] <= newest and bucket.delete(info.name, info.generation):
+            freed_bytes += info.size_bytes
+    return freed_bytes
+
+
+def clear_unborn(bucket: Bucket, newest: str) -> int:
+    """Remove version folders up to `newest` that never had a manifest or .done; the bytes freed.
+
+    Such a folder was never named by a statement: a statement is only made after its version's manifest and .done.
+    """
+    freed_bytes = 0
+    recorded = _recorded(bucket)
+    for store in layout.STORES.values():
+        for path in bucket.prefixes(f"{store}/"):
+            version = path.rstrip("/").rpartition("/")[2]
+            if not layout.is_version(version) or version > newest or version in recorded:
+                continue
+            for info in bucket.list(path, versions=True):
+                if bucket.delete(info.name, info.generation):
+                    freed_bytes += info.size_bytes
+    return freed_bytes
