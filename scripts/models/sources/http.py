@@ -166,11 +166,14 @@ class Http:
             skip = max(0, skip - len(chunk))
 
 
-def refuse(response: requests.Response, what: str, remedy: str) -> NoReturn:
-    """Raise what a final status other than success means: NotFound (404, 410), AccessDenied (401, 403), OpsError."""
+def refuse(response: requests.Response, what: str, remedy: str, body: bytes | None = None) -> NoReturn:
+    """Raise what a final status other than success means: NotFound (404, 410), AccessDenied (401, 403), OpsError.
+
+    body: where it has been read already.
+    """
     status = response.status_code
     with contextlib.closing(response):
-        said = explanation(_beginning(response))
+        said = explanation(_beginning(response) if body is None else body)
     host = urlsplit(response.url).hostname
     if status in (404, 410):
         raise NotFound(f"{what}: not found upstream, {host} answered {status}{said}", remedy)

@@ -111,7 +111,7 @@ class OllamaSource:
         if response.status_code in (404, 410):
             return None
         if response.status_code != 200:
-            refuse(response, what, "Check `source` of this model in the environment file.")
+            refuse(response, what, "Check `source` of this model in the environment file.", raw)
         revision = f"sha256:{hashlib.sha256(raw).hexdigest()}"
         promised = wanted if _DIGEST.fullmatch(wanted) else response.headers.get("Docker-Content-Digest", revision)
         if revision != promised:
@@ -156,7 +156,7 @@ class OllamaSource:
         url = f"{realm}{'&' if urlsplit(realm).query else '?'}{query}"
         response, raw = self._http.read(url, {}, f"{what}: token", _TOKEN_LIMIT_BYTES)
         if response.status_code != 200:
-            refuse(response, f"{what}: token", "Check `source` of this model in the environment file.")
+            refuse(response, f"{what}: token", "Check `source` of this model in the environment file.", raw)
         answer = _json_object(raw, f"{what}: token")
         token, lifetime_s = answer.get("token") or answer.get("access_token"), answer.get("expires_in", 60)
         if not isinstance(token, str) or not token.isascii() or not token.isprintable():
