@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -95,8 +96,10 @@ def measure(size_mib: int, writers: int, client: str, folder: Path | None = None
             down = _rate(size * writers, lambda: _together(writers, lambda n: download(port, f"object-{n}", size)))
             peak = _peak_mib(pid)
     floor = min(loopback, disk, md5)
-    figures = (up, down, peak, loopback, disk, md5)
-    return Report(size_mib, writers, client, *(round(figure, 1) for figure in figures), up / floor, down / loopback)
+    return Report(
+        size_mib, writers, client, up_mib_s=up, down_mib_s=down, peak_rss_mib=peak, loopback_mib_s=loopback,
+        disk_mib_s=disk, md5_mib_s=md5, up_ratio=up / floor, down_ratio=down / loopback,
+    )  # fmt: skip
 
 
 def _rate(size: int, work: Callable[[], object]) -> float:
@@ -134,12 +137,13 @@ def _get(port: int, name: str, size: int) -> None:
     connection.close()
 
 
-def _google(port: int, name: str):  # type: ignore[no-untyped-def]
+def _google(port: int, name: str) -> Any:
     from google.auth.credentials import AnonymousCredentials
     from google.cloud import storage
 
     options = {"api_endpoint": f"http://127.0.0.1:{port}"}
-    client = storage.Client(project="bench", credentials=AnonymousCredentials(), client_options=options)
+    nobody: Any = AnonymousCredentials
+    client = storage.Client(project="bench", credentials=nobody(), client_options=options)
     return client.bucket(BUCKET).blob(name)
 
 

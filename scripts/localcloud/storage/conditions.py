@@ -29,6 +29,8 @@ class Conditions:
 
         Raises ApiError 400 for a value that is not a whole number.
         """
+        # google-cloud-storage's uploads spell the last one "ifMetaGenerationNotMatch".
+        query = {key.replace("MetaGeneration", "Metageneration"): value for key, value in query.items()}
         numbers = [integer(query, prefix + key) for key in _KEYS]
         headers = headers or {}
         etags = _tags(headers.get("if-match", "")), _tags(headers.get("if-none-match", ""))
