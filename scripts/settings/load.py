@@ -42,7 +42,7 @@ def load(environment: str, folder: Path = FOLDER) -> Settings:
     """
     described = read(environment, folder)
     values: dict[str, Any] = {name: getattr(described, name) for name in type(described).model_fields}
-    endpoint = _endpoint()
+    endpoint = rehearsal_endpoint()
     rehearsal = endpoint is not None and described.provision != "self"
     if rehearsal:
         source = read(REHEARSAL_SOURCE, folder)
@@ -92,7 +92,8 @@ def parse(content: bytes, name: str) -> tuple[EnvironmentFile | None, list[Probl
     return parsed, written.problems + wrong
 
 
-def _endpoint() -> str | None:
+def rehearsal_endpoint() -> str | None:
+    """MODELSHELF_ENDPOINT without a trailing slash, None when it is not set. Raises BadInput when it is no address."""
     text = os.environ.get("MODELSHELF_ENDPOINT", "").rstrip("/")
     if text and not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?", text):
         raise BadInput(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from scripts.settings import project
 from scripts.settings.model import EnvironmentFile
@@ -16,8 +17,18 @@ COMMAND = "./dev python -m scripts.settings.schema"
 def schema() -> str:
     """The schema as JSON text (draft 2020-12), generated from the model."""
     generated = EnvironmentFile.model_json_schema()
-    generated = {"$schema": "https://json-schema.org/draft/2020-12/schema"} | generated
+    generated = {"$schema": "https://json-schema.org/draft/2020-12/schema"} | _closed(generated)
     return json.dumps(generated, indent=2, ensure_ascii=False) + "\n"
+
+
+def _closed(part: Any) -> Any:
+    """Close mappings whose keys have a form: pydantic leaves them open for other keys."""
+    if isinstance(part, list):
+        return [_closed(each) for each in part]
+    if not isinstance(part, dict):
+        return part
+    closed = {key: _closed(each) for key, each in part.items()}
+    return closed | {"additionalProperties": False} if "patternProperties" in closed else closed
 
 
 def write(file: Path = FILE) -> Path:
