@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
-from scripts.localcloud.context import Context, Room
+from scripts.localcloud.context import Context, HostRoom, Room
 from scripts.localcloud.web import ApiError, Disconnected, FileBody, Handler, Request, Response, Router, parse_query
 from scripts.localcloud.wire import EXTENSION, Wire
 
@@ -23,15 +23,17 @@ _NO_SPACE_SQLITE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE
 
 
 class App:
-    """Routes requests to rooms. by_host(host) may claim a request before the router (a service's own host name)."""
+    """Routes requests to rooms. A room with by_host(host) may claim those for a host name of its own (a service's)."""
 
     def __init__(self, context: Context, rooms: Mapping[str, Room]) -> None:
         self.context = context
         self.rooms = dict(rooms)
         self.router = Router()
-        self.by_host: Callable[[str], Handler | None] = lambda host: None
+        self._claims: list[Callable[[str], Handler | None]] = []
         for room in self.rooms.values():
             self.router.add(room.routes())
+            if isinstance(room, HostRoom):
+                self._claims.append(room.by_host)
 
     async def start(self) -> None:
         """Start every room in order."""
@@ -74,7 +76,7 @@ class App:
         host = request.headers.get("host", "")
         name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
         if name not in LOOPBACK:
-            handler = self.by_host(name)
+            handler = next((found for claim in self._claims if (found := claim(name))), None)
             if handler is None:
                 raise ApiError(403, f"Host {host!r} is not served here; use {self.context.url}", "forbidden")
             return await handler(request)

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
-from scripts.localcloud.web import Route
+from scripts.localcloud.web import Handler, Route
 
 REGION = "europe-west1"
 log = logging.getLogger("localcloud")
@@ -120,4 +120,13 @@ class Room(Protocol):
 
     def status(self) -> dict[str, Any]:
         """What `invoke local.status` shows of this room."""
+        ...
+
+
+@runtime_checkable
+class HostRoom(Protocol):
+    """A room that also answers for host names of its own."""
+
+    def by_host(self, host: str) -> Handler | None:
+        """The handler of requests to a host other than loopback, or None."""
         ...

@@ -6,6 +6,9 @@ import asyncio
 
 from scripts.localcloud.context import Context, Room
 from scripts.localcloud.control import ControlRoom
+from scripts.localcloud.logging.room import LoggingRoom
+from scripts.localcloud.run.room import RunRoom
+from scripts.localcloud.scheduler.room import SchedulerRoom
 from scripts.localcloud.storage.room import StorageRoom
 from scripts.localcloud.upstream.room import UpstreamRoom
 
@@ -13,7 +16,10 @@ from scripts.localcloud.upstream.room import UpstreamRoom
 def open_rooms(context: Context, stopping: asyncio.Event) -> dict[str, Room]:
     """All rooms by name; the control room sees the others' status."""
     rooms: dict[str, Room] = {}
-    rooms["storage"] = StorageRoom(context)
+    storage = rooms["storage"] = StorageRoom(context)
+    logging = rooms["logging"] = LoggingRoom(context)
+    rooms["run"] = RunRoom(context, storage, logging)
+    rooms["scheduler"] = SchedulerRoom(context)
     rooms["upstream"] = UpstreamRoom(context)
     rooms["control"] = ControlRoom(context, rooms, stopping)
     return rooms

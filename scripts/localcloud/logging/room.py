@@ -1,0 +1,166 @@
+"""The Cloud Logging room: POST /v2/entries:write and /v2/entries:list, logs listed and deleted; entries in SQLite."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import re
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+from scripts.localcloud.context import Context
+from scripts.localcloud.logging import severity
+from scripts.localcloud.logging.filters import Filter, FilterError, parse
+from scripts.localcloud.logging.store import Entry, LogStore, Position
+from scripts.localcloud.logging.times import to_nanoseconds
+from scripts.localcloud.web import ApiError, Request, Response, Route
+
+_LOG_NAME = re.compile(r"(projects|organizations|billingAccounts|folders)/[^/]+/logs/[A-Za-z0-9/_.%-]{1,512}")
+_PARENT = re.compile(r"(projects|organizations|billingAccounts|folders)/[^/]+")
+_PAYLOADS = ("textPayload", "jsonPayload", "protoPayload")
+_LARGEST_PAGE = 1000
+_DEFAULT_PAGE = 50
+
+
+class LoggingRoom:
+    """write() is for other rooms; clients use the routes."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._store = LogStore(context)
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("POST", "/v2/entries:write", self._write),
+            Route("POST", "/v2/entries:list", self._list),
+        ]
+
+    async def start(self) -> None:
+        """Nothing to start."""
+
+    async def stop(self) -> None:
+        """Nothing to stop."""
+
+    def status(self) -> dict[str, Any]:
+        return {"entries": self._store.count()}
+
+    def write(self, entries: Sequence[Entry]) -> None:
+        """Keep LogEntry dicts; insertId, timestamp, severity and receiveTimestamp are filled in when missing."""
+        now = self._context.now()
+        self._store.write([_completed(entry, now) for entry in entries])
+
+    async def _write(self, request: Request) -> Response:
+        body = await request.json_object()
+        given = body.get("entries")
+        if not isinstance(given, list) or not given:
+            raise ApiError(400, "entries: at least one log entry is required.")
+        entries, problems = [], {}
+        for index, entry in enumerate(given):
+            try:
+                entries.append(_checked(entry, body))
+            except ApiError as error:
+                if not body.get("partialSuccess"):
+                    raise ApiError(400, f"entries[{index}].{error.message}") from None
+                problems[str(index)] = error.message
+        if not body.get("dryRun"):
+            self.write(entries)
+        if problems:
+            raise ApiError(400, f"{len(problems)} of {len(given)} entries were refused: {problems}")
+        return Response.of_json({})
+
+    async def _list(self, request: Request) -> Response:
+        body = await request.json_object()
+        parents = _parents(body)
+        wanted = _filter(body.get("filter") or "")
+        newest_first = _newest_first(body.get("orderBy") or "")
+        size = body.get("pageSize") or _DEFAULT_PAGE
+        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+            raise ApiError(400, f"page_size: expected a positive number, found {size!r}.")
+        query = hashlib.sha256(json.dumps([parents, body.get("filter"), newest_first]).encode()).hexdigest()[:12]
+        after = _after(body.get("pageToken") or "", query)
+        found = await self._store.page(parents, wanted, newest_first, min(size, _LARGEST_PAGE), after)
+        answer: dict[str, Any] = {"entries": found.entries} if found.entries else {}
+        if found.next is not None:
+            answer["nextPageToken"] = _token(found.next, query)
+        return Response.of_json(answer)
+
+
+def _completed(entry: Entry, now: str) -> Entry:
+    filled = dict(entry)
+    filled["severity"] = severity.name(filled.get("severity", 0)) or "DEFAULT"
+    for key, value in (("timestamp", now), ("receiveTimestamp", now), ("insertId", "")):
+        filled[key] = filled.get(key) or value or secrets.token_hex(10)
+    return filled
+
+
+def _checked(given: Any, body: dict[str, Any]) -> Entry:
+    """An entry with the request's defaults. Raises ApiError 400 with the field first."""
+    if not isinstance(given, dict):
+        raise ApiError(400, ": expected an object.")
+    entry = dict(given)
+    entry["logName"] = entry.get("logName") or body.get("logName") or ""
+    entry["resource"] = entry.get("resource") or body.get("resource") or {}
+    labels = {**(body.get("labels") or {}), **(entry.get("labels") or {})}
+    if labels:
+        entry["labels"] = labels
+    if not isinstance(entry["logName"], str) or _LOG_NAME.fullmatch(entry["logName"]) is None:
+        raise ApiError(400, f"log_name: expected projects/PROJECT/logs/LOG, found {entry['logName']!r}.")
+    if not isinstance(entry["resource"], dict) or not entry["resource"].get("type"):
+        raise ApiError(400, "resource.type: required; use 'global' when there is none.")
+    if entry.get("severity") is not None and severity.number(entry["severity"]) is None:
+        raise ApiError(400, f"severity: unknown severity {entry['severity']!r}.")
+    for key in ("timestamp",):
+        value = entry.get(key)
+        if value is not None and (not isinstance(value, str) or to_nanoseconds(value) is None):
+            raise ApiError(400, f"{key}: expected an RFC 3339 time, found {value!r}.")
+    if sum(1 for key in _PAYLOADS if key in entry) > 1:
+        raise ApiError(400, "payload: only one of text_payload, json_payload, proto_payload may be set.")
+    return entry
+
+
+def _parents(body: dict[str, Any]) -> list[str]:
+    names = body.get("resourceNames") or [f"projects/{each}" for each in body.get("projectIds") or ()]
+    if not isinstance(names, list) or not names:
+        raise ApiError(400, "resource_names: at least one is required, e.g. projects/PROJECT.")
+    for name in names:
+        if not isinstance(name, str) or not _PARENT.match(name):
+            raise ApiError(400, f"resource_names: expected projects/PROJECT, found {name!r}.")
+    return ["/".join(name.split("/")[:2]) for name in names]
+
+
+def _filter(text: Any) -> Filter:
+    if not isinstance(text, str):
+        raise ApiError(400, "filter: expected text.")
+    try:
+        return parse(text)
+    except FilterError as error:
+        raise ApiError(400, f"Unparseable filter: {error} in {text!r}") from None
+
+
+def _newest_first(order: Any) -> bool:
+    words = order.split() if isinstance(order, str) else [""]
+    if words in ([], ["timestamp"], ["timestamp", "asc"]):
+        return False
+    if words == ["timestamp", "desc"]:
+        return True
+    raise ApiError(400, f"order_by: expected 'timestamp asc' or 'timestamp desc', found {order!r}.")
+
+
+def _token(position: Position, query: str) -> str:
+    return base64.urlsafe_b64encode(json.dumps([position.at, position.id, query]).encode()).decode()
+
+
+def _after(token: Any, query: str) -> Position | None:
+    if not token:
+        return None
+    try:
+        at, identity, made_for = json.loads(base64.urlsafe_b64decode(token))
+        position = Position(int(at), int(identity))
+    except (ValueError, TypeError, binascii.Error):
+        raise ApiError(400, "page_token: invalid.") from None
+    if made_for != query:
+        raise ApiError(400, "page_token: it belongs to another filter, order or resource.")
+    return position

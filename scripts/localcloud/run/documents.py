@@ -1,0 +1,133 @@
+"""The JSON documents of services and revisions: how they are made and what their status says. Pure functions."""
+
+from __future__ import annotations
+
+import copy
+import secrets
+import string
+import uuid
+from typing import Any
+
+from scripts.localcloud.context import REGION
+from scripts.localcloud.run.conditions import FALSE, TRUE, UNKNOWN, Condition, merge
+from scripts.localcloud.run.store import LOCATION_LABEL, SERVING, Document, new_version
+
+SERVICE_LABEL = "serving.knative.dev/service"
+_LETTERS = "bcdfghjklmnpqrstvwxz"
+
+
+def new_revision(service: Document, now: str) -> Document:
+    """The revision that a service's present template asks for; its conditions are Unknown."""
+    metadata, template = service["metadata"], service["spec"]["template"]
+    given = template.get("metadata") or {}
+    generation = metadata["generation"]
+    name = given.get("name") or f"{metadata['name']}-{generation:05d}-{_suffix()}"
+    labels = {
+        **(given.get("labels") or {}),
+        SERVICE_LABEL: metadata["name"],
+        "serving.knative.dev/configuration": metadata["name"],
+        "serving.knative.dev/configurationGeneration": str(generation),
+        "serving.knative.dev/serviceUid": metadata["uid"],
+        LOCATION_LABEL: REGION,
+    }
+    return {
+        "apiVersion": SERVING,
+        "kind": "Revision",
+        "metadata": {
+            "name": name,
+            "namespace": metadata["namespace"],
+            "selfLink": f"/apis/{SERVING}/namespaces/{metadata['namespace']}/revisions/{name}",
+            "uid": str(uuid.uuid4()),
+            "generation": 1,
+            "resourceVersion": new_version(),
+            "creationTimestamp": now,
+            "labels": labels,
+            "annotations": dict(given.get("annotations") or {}),
+            "ownerReferences": [
+                {
+                    "apiVersion": SERVING,
+                    "kind": "Configuration",
+                    "name": metadata["name"],
+                    "uid": metadata["uid"],
+                    "controller": True,
+                    "blockOwnerDeletion": True,
+                }
+            ],
+        },
+        "spec": copy.deepcopy(template["spec"]),
+        "status": {
+            "observedGeneration": 1,
+            "serviceName": metadata["name"],
+            "conditions": revision_conditions([], UNKNOWN, "Deploying", "The revision is being started.", now),
+        },
+    }
+
+
+def revision_conditions(old: list[Document], status: str, reason: str, message: str, now: str) -> list[Document]:
+    """Conditions of a revision; a failure names its reason in ContainerHealthy or ResourcesAvailable too."""
+    container = reason in ("HealthCheckContainerError", "ContainerStartFailed")
+    shown = (reason, message) if status != TRUE else ("", "")
+    return merge(
+        old,
+        [
+            Condition("Ready", status, *shown),
+            Condition("ContainerHealthy", status if status != FALSE or container else UNKNOWN, *shown),
+            Condition("ResourcesAvailable", status if status != FALSE or not container else TRUE, *shown),
+        ],
+        now,
+    ) + [each for each in old if each["type"] == "Active"]
+
+
+def with_activity(revision: Document, active: bool, now: str) -> Document:
+    """The revision with its Active condition: whether it has traffic."""
+    others = [each for each in revision["status"]["conditions"] if each["type"] != "Active"]
+    reason = ("", "") if active else ("NoTraffic", "The revision has no traffic.")
+    condition = Condition("Active", TRUE if active else FALSE, *reason, "" if active else "Info")
+    active_entry = merge(revision["status"]["conditions"], [condition], now)
+    return {**revision, "status": {**revision["status"], "conditions": others + active_entry}}
+
+
+def service_status(
+    service: Document, now: str, configuration: tuple[str, str, str], routes: tuple[str, str, str]
+) -> list[Document]:
+    """Conditions of a service from (status, reason, message) of its configuration and of its routes."""
+    states = (configuration, routes)
+    ready = next((each for each in states if each[0] == FALSE), None)
+    ready = ready or next((each for each in states if each[0] == UNKNOWN), (TRUE, "", ""))
+    return merge(
+        service.get("status", {}).get("conditions", []),
+        [
+            Condition("Ready", *ready),
+            Condition("ConfigurationsReady", *configuration),
+            Condition("RoutesReady", *routes),
+        ],
+        now,
+    )
+
+
+def route_of(service: Document) -> Document:
+    """The Route that belongs to a service (same name)."""
+    return _part_of(service, "Route", {"traffic": service["spec"].get("traffic", [])}, ("url", "address", "traffic"))
+
+
+def configuration_of(service: Document) -> Document:
+    """The Configuration that belongs to a service (same name)."""
+    names = ("latestCreatedRevisionName", "latestReadyRevisionName")
+    return _part_of(service, "Configuration", {"template": service["spec"]["template"]}, names)
+
+
+def _part_of(service: Document, kind: str, spec: Document, kept: tuple[str, ...]) -> Document:
+    condition = {"Route": "RoutesReady", "Configuration": "ConfigurationsReady"}[kind]
+    status: dict[str, Any] = {key: service["status"][key] for key in kept if key in service["status"]}
+    status["observedGeneration"] = service["status"]["observedGeneration"]
+    status["conditions"] = [
+        {**each, "type": "Ready"} for each in service["status"]["conditions"] if each["type"] == condition
+    ]
+    metadata = {key: value for key, value in service["metadata"].items() if key != "annotations"}
+    plural = {"Route": "routes", "Configuration": "configurations"}[kind]
+    metadata["selfLink"] = metadata["selfLink"].replace("/services/", f"/{plural}/")
+    return {"apiVersion": SERVING, "kind": kind, "metadata": metadata, "spec": spec, "status": status}
+
+
+def _suffix() -> str:
+    return "".join(secrets.choice(_LETTERS if place != 1 else string.digits) for place in range(3))

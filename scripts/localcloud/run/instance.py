@@ -1,0 +1,187 @@
+"""One instance of a revision: starting → ready → draining → stopped; or failed, crashed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import secrets
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+
+from scripts.localcloud.run import probes
+from scripts.localcloud.run.container import CannotRun, Plan
+from scripts.localcloud.run.output import Origin
+from scripts.localcloud.run.sandbox import GRACE_S, Child, Sandboxes
+
+STARTING, READY, DRAINING, STOPPED, FAILED, CRASHED = "starting", "ready", "draining", "stopped", "failed", "crashed"
+_PORTS = range(20_000, 32_000)  # below the ports that the system gives to outgoing connections
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Which revision of which service an instance belongs to."""
+
+    project: str
+    location: str
+    service: str
+    revision: str
+
+    def origin(self, instance_id: str) -> Origin:
+        """How its log lines are marked (monitored resource cloud_run_revision)."""
+        labels = {
+            "project_id": self.project,
+            "location": self.location,
+            "service_name": self.service,
+            "revision_name": self.revision,
+            "configuration_name": self.service,
+        }
+        return Origin(self.project, {"type": "cloud_run_revision", "labels": labels}, {"instanceId": instance_id})
+
+
+class Instance:
+    """Starts, probes, watches and stops one container that serves. on_change is called at every change of state."""
+
+    def __init__(
+        self, identity: Identity, plan: Plan, now: str, on_change: Callable[[Instance], None], restarts: int = 0
+    ) -> None:
+        self.id = secrets.token_hex(32)
+        self.identity = identity
+        self.plan = plan
+        self.state = STARTING
+        self.problem = ""
+        self.reason = ""
+        self.started_at = now
+        self.restarts = restarts
+        self.in_flight = 0
+        self.port = 0
+        self.child: Child | None = None
+        self.idle = asyncio.Event()
+        self.idle.set()
+        self._on_change = on_change
+        self._watcher: asyncio.Task[None] | None = None
+
+    def describe(self) -> dict[str, Any]:
+        """What GET /_local/instances shows."""
+        return {
+            "id": self.id,
+            "project": self.identity.project,
+            "service": self.identity.service,
+            "revision": self.identity.revision,
+            "pid": self.child.pid if self.child else None,
+            "state": self.state,
+            "problem": self.problem,
+            "mount_mode": self.child.mount_mode if self.child else None,
+            "port": self.port,
+            "started_at": self.started_at,
+            "restarts": self.restarts,
+            "in_flight": self.in_flight,
+        }
+
+    async def start(self, sandboxes: Sandboxes, session: aiohttp.ClientSession) -> bool:
+        """Start the container and wait for its startup probe; False leaves reason and problem."""
+        try:
+            self.port = _free_port()
+            names = {
+                "PORT": str(self.port),
+                "K_SERVICE": self.identity.service,
+                "K_REVISION": self.identity.revision,
+                "K_CONFIGURATION": self.identity.service,
+            }
+            child = self.child = await sandboxes.open(self.id, self.plan, names, self.identity.origin(self.id))
+        except CannotRun as error:
+            self._fail(error.reason, error.message)
+            return False
+        if self.state != STARTING:  # stopped while its mounts were made
+            await child.stop(0.0)
+            return False
+        problem = await self._started(child, session)
+        if self.state != STARTING:  # stopped meanwhile
+            return False
+        if problem:
+            code = await child.stop(1.0)
+            tail = child.output.last_lines() or f"(none; exit code {code})"
+            self._fail("HealthCheckContainerError", f"{problem} Last log lines of instance {self.id[:12]}:\n{tail}")
+            return False
+        child.output.say("INFO", f"{self._probe_name('STARTUP')} probe succeeded for port {self.port}.")
+        self._move(READY)
+        self._watcher = asyncio.create_task(self._watch(child, session))
+        return True
+
+    async def stop(self, drain_s: float = 0.0, grace_s: float = GRACE_S) -> None:
+        """Take no more requests, let those in flight finish, then SIGTERM and after the grace time SIGKILL."""
+        if self.state in (STOPPED, FAILED, CRASHED):
+            return
+        self._move(DRAINING)
+        if self.in_flight and drain_s:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.idle.wait(), drain_s)
+        if self.child is not None:
+            await self.child.stop(grace_s)
+        self._move(STOPPED)
+
+    async def _started(self, child: Child, session: aiohttp.ClientSession) -> str:
+        probing = asyncio.create_task(probes.wait_started(session, self.plan.startup, self.port))
+        first: list[asyncio.Future[Any]] = [probing, child.exited]
+        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+        if child.exited.done():
+            probing.cancel()
+            how = _how_ended(child.exited.result())
+            return f"The user-provided container {how} before it listened on the port defined by PORT={self.port}."
+        problem = probing.result()
+        if not problem:
+            return ""
+        return (
+            "The user-provided container failed to start and listen on the port defined by the"
+            f" PORT={self.port} environment variable within the allocated timeout: the {self._probe_name('startup')}"
+            f" probe failed for {self.plan.startup.grace_s:g} s ({problem})."
+        )
+
+    async def _watch(self, child: Child, session: aiohttp.ClientSession) -> None:
+        if self.plan.liveness is not None:
+            alive = asyncio.create_task(probes.watch_alive(session, self.plan.liveness, self.port))
+            first: list[asyncio.Future[Any]] = [alive, child.exited]
+            await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+            if not child.exited.done() and self.state == READY:
+                child.output.say("ERROR", f"LIVENESS probe failed, the instance is replaced: {alive.result()}")
+                self.problem = f"liveness probe failed: {alive.result()}"
+                self._move(CRASHED)
+                await child.stop()
+            alive.cancel()
+        code = await asyncio.shield(child.exited)
+        if self.state == READY:
+            child.output.say("ERROR", f"The container {_how_ended(code)} while it served.")
+            await child.output.finish()
+            self.problem = f"the container {_how_ended(code)}"
+            self._move(CRASHED)
+
+    def _probe_name(self, kind: str) -> str:
+        return f"{kind} {'TCP' if self.plan.startup.path is None else 'HTTP'}"
+
+    def _fail(self, reason: str, problem: str) -> None:
+        self.reason, self.problem = reason, problem
+        self._move(FAILED)
+
+    def _move(self, state: str) -> None:
+        if self.state != state and self.state not in (STOPPED, FAILED):
+            self.state = state
+            self._on_change(self)
+
+
+def _how_ended(code: int) -> str:
+    return f"exited with code {code}" if code >= 0 else f"was killed by signal {-code}"
+
+
+def _free_port() -> int:
+    for port in random.sample(_PORTS, 200):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise CannotRun("ContainerStartFailed", "No free port on 127.0.0.1 was found for an instance.")

@@ -1,0 +1,82 @@
+"""The Cloud Run room: services and jobs through Google's API, their URLs, and what the stand-in tells of instances."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import aiohttp
+
+from scripts.localcloud.context import Context
+from scripts.localcloud.run.controller import Controller
+from scripts.localcloud.run.executions import Executions
+from scripts.localcloud.run.front import Front
+from scripts.localcloud.run.jobs import Jobs
+from scripts.localcloud.run.local_api import LocalApi
+from scripts.localcloud.run.sandbox import Buckets, Sandboxes
+from scripts.localcloud.run.services import Services
+from scripts.localcloud.run.store import Store
+from scripts.localcloud.web import Handler, Route
+
+log = logging.getLogger("localcloud")
+# an instance's own server closes idle connections after some seconds: ours must go first, or a request is lost
+_IDLE_CONNECTION_S = 2.0
+
+
+class Entries(Protocol):
+    """What is needed of the logging room."""
+
+    def write(self, entries: Sequence[dict[str, Any]]) -> None: ...
+
+
+class RunRoom:
+    """Wires the parts together; they are the modules beside this one."""
+
+    def __init__(self, context: Context, storage: Buckets, logging: Entries) -> None:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_CONNECTION_S),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None),
+            auto_decompress=False,
+            read_bufsize=256 << 10,
+            trust_env=False,
+        )
+        self._store = Store(context)
+        self._sandboxes = Sandboxes(context, storage, logging.write)
+        self._controller = Controller(context, self._store, self._sandboxes, self._session)
+        self._executions = Executions(context, self._store, self._sandboxes)
+        self._front = Front(self._session, self._controller.find)
+        self._services = Services(context, self._store, self._controller)
+        self._jobs = Jobs(context, self._store, self._executions)
+        self._local = LocalApi(self._store, self._controller)
+
+    def routes(self) -> list[Route]:
+        front = [Route("*", "/run/{name}", self._front.by_path), Route("*", "/run/{name}/{rest*}", self._front.by_path)]
+        return [*front, *self._services.routes(), *self._jobs.routes(), *self._local.routes()]
+
+    def by_host(self, host: str) -> Handler | None:
+        """The front, for a service's own host name `NAME.localhost`."""
+        name, _, domain = host.partition(".")
+        return self._front.by_host if name and domain == "localhost" else None
+
+    async def start(self) -> None:
+        """End what an earlier life left, then bring the services back."""
+        self._sandboxes.clean()
+        self._executions.resume()
+        self._controller.resume()
+
+    async def stop(self) -> None:
+        """Stop executions and instances (SIGTERM, then SIGKILL)."""
+        await self._executions.close()
+        await self._controller.close()
+        await self._sandboxes.close()
+        await self._session.close()
+
+    def status(self) -> dict[str, Any]:
+        return {
+            "services": sum(1 for _ in self._store.all("service")),
+            "jobs": sum(1 for _ in self._store.all("job")),
+            "executions_running": self._executions.running(),
+            "instances": [each.describe() for each in self._controller.instances()],
+        }

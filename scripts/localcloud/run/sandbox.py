@@ -1,0 +1,228 @@
+"""Starts containers as child processes: a private disk, the buckets at their mount paths, variables, log pumps."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from scripts import process
+from scripts.errors import OpsError
+from scripts.localcloud.context import Context
+from scripts.localcloud.run import images, leftovers, mounts
+from scripts.localcloud.run.container import CannotRun, Plan
+from scripts.localcloud.run.output import Origin, Output, Write
+from scripts.localcloud.run.view import Live, View
+from scripts.localcloud.storage.events import TOPIC, ObjectEvent, StoredObject
+
+GRACE_S = 10.0
+_KEPT_LOGS = 200
+_LISTING_STEP = 256
+
+
+class Buckets(Protocol):
+    """What is needed of the storage room."""
+
+    def bucket_exists(self, name: str) -> bool: ...
+
+    def live_objects(self, bucket: str, prefix: str = "") -> Iterable[StoredObject]: ...
+
+
+class Child:
+    """A running container. exited resolves to its exit code (negative = signal) once all its output was read."""
+
+    def __init__(self, identity: str, popen: subprocess.Popen[bytes], output: Output, mount_mode: str) -> None:
+        self.id = identity
+        self.pid = popen.pid
+        self.output = output
+        self.mount_mode = mount_mode
+        self.exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._popen = popen
+
+    async def stop(self, grace_s: float = GRACE_S) -> int:
+        """SIGTERM, then SIGKILL after the grace time; the exit code."""
+        if not self.exited.done():
+            process.kill_group(self._popen, signal.SIGTERM)
+            done, _ = await asyncio.wait([self.exited], timeout=grace_s)
+            if not done:
+                self.output.say("WARNING", f"Container did not end within {grace_s:g} s after SIGTERM and was killed.")
+                self.kill()
+        return await asyncio.shield(self.exited)
+
+    def kill(self) -> None:
+        """SIGKILL to the whole group, without waiting."""
+        with contextlib.suppress(OSError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    async def wait_gone(self) -> int:
+        """Wait until the process ended: its exit code."""
+        await _gone(self._popen)
+        return self._popen.wait()
+
+
+class Sandboxes:
+    """Makes sandboxes and keeps every view of a bucket up to date."""
+
+    def __init__(self, context: Context, storage: Buckets, write: Write) -> None:
+        self._context = context
+        self._storage = storage
+        self._write = write
+        self._mounter: asyncio.Task[mounts.Mounter] | None = None
+        self._views: dict[str, dict[Path, View]] = {}
+        self._watchers: set[asyncio.Task[None]] = set()
+        self.children: dict[str, Child] = {}
+        self.folder = context.folder("run") / "instances"
+        self.logs = context.folder("run") / "logs"
+        context.listen(TOPIC, self._changed)
+
+    def clean(self) -> None:
+        """Remove what an earlier life left: processes and private disks; keep the newest raw logs."""
+        leftovers.kill_all(self._context.db)
+        _remove(self.folder)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for old in sorted(self.logs.iterdir(), key=lambda each: each.stat().st_mtime)[:-_KEPT_LOGS]:
+            old.unlink(missing_ok=True)
+
+    async def close(self) -> None:
+        """Kill what still runs and wait for it."""
+        for child in list(self.children.values()):
+            child.kill()
+        if self._watchers:
+            await asyncio.wait(self._watchers, timeout=GRACE_S)
+
+    async def mounter(self) -> mounts.Mounter:
+        """The way to mount that works here; found on first use."""
+        if self._mounter is None:
+            self._mounter = asyncio.create_task(mounts.detect())
+        return await asyncio.shield(self._mounter)
+
+    async def open(self, identity: str, plan: Plan, platform: Mapping[str, str], origin: Origin) -> Child:
+        """Start a container. Raises CannotRun when a bucket is missing or the process cannot be started."""
+        for mount in plan.mounts:
+            if not self._storage.bucket_exists(mount.bucket):
+                raise CannotRun(
+                    "VolumeMountFailed",
+                    f"Bucket '{mount.bucket}' of the mount at {mount.path} does not exist."
+                    " Create it, then deploy again.",
+                )
+        mounter = await self.mounter()
+        folder = self.folder / identity
+        binds = []
+        for number, mount in enumerate(plan.mounts):
+            view = await self._view(mount.bucket, folder / f"mount-{number}", mounter.mode)
+            binds.append(mounts.Bind(view.folder, mount.path))
+        env = {
+            **self._base_environment(folder),
+            **mounter.environ(plan.env, binds),
+            **platform,
+            "MODELSHELF_ENDPOINT": self._context.url,
+            "MODELSHELF_MOUNT_MODE": mounter.mode,
+            leftovers.ID_VARIABLE: identity,
+        }
+        (folder / "root").mkdir(parents=True, exist_ok=True)
+        root = self._context.project_root
+        argv = mounter.argv(images.expand(plan.argv, env), root, binds, folder / "root")
+        return await self._spawn(identity, argv, env, origin, mounter.mode)
+
+    async def _spawn(
+        self, identity: str, argv: Sequence[str], env: Mapping[str, str], origin: Origin, mode: str
+    ) -> Child:
+        try:
+            # in the loop's own thread: the child's parent-death signal follows the thread that started it
+            popen = process.spawn(argv, cwd=self._context.project_root, env=env)
+        except (OpsError, OSError) as error:
+            self._forget_views(self.folder / identity)
+            raise CannotRun("ContainerStartFailed", f"The container could not be started: {error}") from None
+        leftovers.record(self._context.db, identity, popen.pid)
+        output = Output(origin, self._write, self._context.now, self.logs / identity)
+        child = Child(identity, popen, output, mode)
+        self.children[identity] = child
+        watcher = asyncio.create_task(self._watch(child))
+        self._watchers.add(watcher)
+        watcher.add_done_callback(self._watchers.discard)
+        if popen.stdout is not None and popen.stderr is not None:
+            await output.attach(popen.stdout, popen.stderr)
+        return child
+
+    async def _watch(self, child: Child) -> None:
+        code = await child.wait_gone()
+        child.kill()  # whatever it started and left behind
+        self.children.pop(child.id, None)
+        leftovers.forget(self._context.db, child.id)
+        await child.output.finish()
+        folder = self.folder / child.id
+        self._forget_views(folder)
+        if not child.exited.done():
+            child.exited.set_result(code)
+        await asyncio.to_thread(_remove, folder)
+
+    def _forget_views(self, folder: Path) -> None:
+        for views in self._views.values():
+            for path in [path for path in views if path.is_relative_to(folder)]:
+                del views[path]
+
+    async def _view(self, bucket: str, folder: Path, mode: str) -> View:
+        view = View(folder, sealed=mode == mounts.REWRITTEN)
+        self._views.setdefault(bucket, {})[folder] = view
+        # events that arrive between two steps are newer than the listing: View keeps the higher generation
+        gone = view.track_removals()
+        listing = [(each.name, Live(each.generation, each.body)) for each in self._storage.live_objects(bucket)]
+        for start in range(0, len(listing), _LISTING_STEP):
+            view.fill(
+                each for each in listing[start : start + _LISTING_STEP] if (each[0], each[1].generation) not in gone
+            )
+            await asyncio.sleep(0)
+        view.track_removals(stop=True)
+        return view
+
+    def _changed(self, event: ObjectEvent) -> None:
+        for view in list(self._views.get(event.bucket, {}).values()):
+            if event.kind == "finalized" and event.body is not None:
+                view.put(event.name, Live(event.generation, event.body))
+            elif event.kind in ("archived", "deleted"):
+                # an overwrite tells of the old generation first: wait for the new one, so that the name never vanishes
+                asyncio.get_running_loop().call_soon(view.drop, event.name, event.generation)
+
+    def _base_environment(self, folder: Path) -> dict[str, str]:
+        home, scratch = folder / "disk" / "home", folder / "disk" / "tmp"
+        for path in (home, scratch):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return {
+            "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
+            "LANG": "C.UTF-8",
+            "PYTHONUNBUFFERED": "1",
+            "HOME": str(home),
+            "TMPDIR": str(scratch),
+        }
+
+
+def _remove(folder: Path) -> None:
+    for path, _, _ in os.walk(folder):
+        with contextlib.suppress(OSError):
+            Path(path).chmod(0o700)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _gone(popen: subprocess.Popen[bytes]) -> None:
+    open_pidfd: Callable[[int], int] | None = getattr(os, "pidfd_open", None)
+    if open_pidfd is None:  # not Linux
+        while popen.poll() is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        return
+    descriptor = open_pidfd(popen.pid)
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(descriptor, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)

@@ -1,0 +1,241 @@
+"""Cloud Run v1: services, revisions, routes and configurations under /apis/serving.knative.dev/v1/namespaces/P/."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from scripts.localcloud.context import Context
+from scripts.localcloud.run import conditions, documents, validation
+from scripts.localcloud.run.conditions import UNKNOWN
+from scripts.localcloud.run.controller import Controller
+from scripts.localcloud.run.store import SERVING, Document, Store, check_version, new_metadata, new_version, page
+from scripts.localcloud.web import ApiError, Request, Response, Route
+
+_BASE = f"/apis/{SERVING}/namespaces/{{namespace}}"
+_DEPLOYING = (UNKNOWN, "Deploying", "The service is being deployed.")
+
+
+class Services:
+    """The API's handlers; the controller does what they write down."""
+
+    def __init__(self, context: Context, store: Store, controller: Controller) -> None:
+        self._context = context
+        self._store = store
+        self._controller = controller
+
+    def routes(self) -> list[Route]:
+        """Routes of this API."""
+        return [
+            Route("GET", f"{_BASE}/services", self._list),
+            Route("POST", f"{_BASE}/services", self._create),
+            Route("GET", f"{_BASE}/services/{{name}}", self._get),
+            Route("PUT", f"{_BASE}/services/{{name}}", self._replace),
+            Route("DELETE", f"{_BASE}/services/{{name}}", self._delete),
+            Route("GET", f"{_BASE}/revisions", self._list_revisions),
+            Route("GET", f"{_BASE}/revisions/{{name}}", self._get_revision),
+            Route("DELETE", f"{_BASE}/revisions/{{name}}", self._delete_revision),
+            Route("GET", f"{_BASE}/routes", self._list_routes),
+            Route("GET", f"{_BASE}/routes/{{name}}", self._get_route),
+            Route("GET", f"{_BASE}/configurations", self._list_configurations),
+            Route("GET", f"{_BASE}/configurations/{{name}}", self._get_configuration),
+        ]
+
+    def _project(self, request: Request) -> str:
+        return self._store.project(request.params["namespace"])
+
+    def _all(self, request: Request) -> list[Document]:
+        return [each for _, each in self._store.all("service", self._project(request))]
+
+    async def _list(self, request: Request) -> Response:
+        return Response.of_json(page("ServiceList", SERVING, self._all(request), request))
+
+    async def _get(self, request: Request) -> Response:
+        return Response.of_json(self._store.need("service", self._project(request), request.params["name"]))
+
+    async def _create(self, request: Request) -> Response:
+        body, project = await request.json_object(), self._project(request)
+        name = validation.service(body, None)
+        self._check_namespace(body, project)
+        if self._store.get("service", project, name) is not None:
+            raise ApiError(409, f"Resource '{name}' already exists.")
+        now = self._context.now()
+        given = body["metadata"]
+        path = f"{SERVING}/namespaces/{{namespace}}/services"
+        service: Document = {
+            "apiVersion": SERVING,
+            "kind": "Service",
+            "metadata": new_metadata(self._store, project, path, {**given, "name": name}, now),
+            "spec": _with_defaults(body["spec"]),
+            "status": {},
+        }
+        return Response.of_json(self._apply(project, service, None, _dry_run(request)))
+
+    async def _replace(self, request: Request) -> Response:
+        body, project, name = await request.json_object(), self._project(request), request.params["name"]
+        old = self._store.need("service", project, name)
+        validation.service(body, name)
+        self._check_namespace(body, project)
+        check_version(body["metadata"], old)
+        spec = _with_defaults(body["spec"])
+        metadata = _changed_metadata(old["metadata"], body["metadata"])
+        same = spec == old["spec"] and all(metadata[key] == old["metadata"][key] for key in ("labels", "annotations"))
+        if same and not conditions.failed(old, "Ready"):
+            return Response.of_json(old)
+        metadata["generation"] += 1
+        metadata["resourceVersion"] = new_version()
+        service = {**old, "metadata": metadata, "spec": spec, "status": copy.deepcopy(old["status"])}
+        return Response.of_json(self._apply(project, service, old, _dry_run(request)))
+
+    def _apply(self, project: str, service: Document, old: Document | None, dry_run: bool) -> Document:
+        """Give the service its revision and status, and (unless it is a dry run) store and start both."""
+        name, now = service["metadata"]["name"], self._context.now()
+        revision = self._revision_for(project, service, old, now)
+        self._check_targets(project, service, revision["metadata"]["name"])
+        slug = name if dry_run and old is None else self._store.slug(project, name)
+        url = f"{self._context.url}/run/{slug}"
+        service["status"] = {
+            **service["status"],
+            "observedGeneration": service["metadata"]["generation"],
+            "latestCreatedRevisionName": revision["metadata"]["name"],
+            "url": url,
+            "address": {"url": url},
+            "conditions": documents.service_status(service, now, _DEPLOYING, _DEPLOYING),
+        }
+        if not dry_run:
+            with self._context.db.transaction():
+                self._store.put("service", project, name, service)
+                self._store.put("revision", project, revision["metadata"]["name"], revision)
+            self._controller.changed(project, name)
+        return service
+
+    def _revision_for(self, project: str, service: Document, old: Document | None, now: str) -> Document:
+        """The present revision when the template did not change, else a new one. Raises ApiError 409."""
+        if old is not None and service["spec"]["template"] == old["spec"]["template"]:
+            current = self._store.get("revision", project, old["status"]["latestCreatedRevisionName"])
+            if current is not None:
+                return self._retried(current, now)
+        revision = documents.new_revision(service, now)
+        name = revision["metadata"]["name"]
+        if self._store.get("revision", project, name) is not None:
+            raise ApiError(409, f"Revision named '{name}' with different configuration already exists.")
+        return revision
+
+    def _retried(self, revision: Document, now: str) -> Document:
+        """A failed revision is tried again when the same template is applied again."""
+        if conditions.failed(revision, "Ready"):
+            old = revision["status"]["conditions"]
+            again = (UNKNOWN, "Deploying", "The revision is being started again.")
+            revision["status"]["conditions"] = documents.revision_conditions(old, *again, now)
+        return revision
+
+    def _check_targets(self, project: str, service: Document, created: str) -> None:
+        name = service["metadata"]["name"]
+        known = self._store.labelled("revision", project, documents.SERVICE_LABEL, name)
+        names = {each["metadata"]["name"] for each in known} | {created}
+        for index, target in enumerate(service["spec"]["traffic"]):
+            revision = target.get("revisionName")
+            if revision and revision not in names:
+                raise ApiError(
+                    400,
+                    f"spec.traffic[{index}].revision_name: Revision '{revision}' of service '{name}' does not exist.",
+                )
+
+    def _check_namespace(self, body: Document, project: str) -> None:
+        given = body["metadata"].get("namespace")
+        if given and self._store.project(given) != project:
+            raise ApiError(400, f"metadata.namespace: expected '{project}' as in the URL, found '{given}'.")
+
+    async def _delete(self, request: Request) -> Response:
+        project, name = self._project(request), request.params["name"]
+        self._store.need("service", project, name)
+        if _dry_run(request):
+            return _success(name)
+        self._controller.removed(project, name)
+        with self._context.db.transaction():
+            self._store.delete("service", project, name)
+            for revision in self._store.labelled("revision", project, documents.SERVICE_LABEL, name):
+                self._store.delete("revision", project, revision["metadata"]["name"])
+            self._store.release_slug(project, name)
+        return _success(name)
+
+    async def _list_revisions(self, request: Request) -> Response:
+        found = [each for _, each in self._store.all("revision", self._project(request))]
+        newest_first = list(reversed(found))
+        return Response.of_json(page("RevisionList", SERVING, newest_first, request))
+
+    async def _get_revision(self, request: Request) -> Response:
+        return Response.of_json(self._store.need("revision", self._project(request), request.params["name"]))
+
+    async def _delete_revision(self, request: Request) -> Response:
+        project, name = self._project(request), request.params["name"]
+        revision = self._store.need("revision", project, name)
+        service = self._store.get("service", project, revision["metadata"]["labels"][documents.SERVICE_LABEL])
+        if service is not None:
+            used = {each["revisionName"] for each in service["status"].get("traffic", ())}
+            used |= {each.get("revisionName") for each in service["spec"]["traffic"]}
+            used.add(service["status"]["latestCreatedRevisionName"])
+            if name in used:
+                why = "it is the latest one or traffic names it"
+                raise ApiError(400, f"Revision '{name}' cannot be deleted: {why}.", status="FAILED_PRECONDITION")
+        if not _dry_run(request):
+            self._store.delete("revision", project, name)
+            self._controller.forget_revision(project, name)
+        return _success(name)
+
+    async def _list_routes(self, request: Request) -> Response:
+        found = [documents.route_of(each) for each in self._all(request)]
+        return Response.of_json(page("RouteList", SERVING, found, request))
+
+    async def _get_route(self, request: Request) -> Response:
+        service = self._store.need("service", self._project(request), request.params["name"])
+        return Response.of_json(documents.route_of(service))
+
+    async def _list_configurations(self, request: Request) -> Response:
+        found = [documents.configuration_of(each) for each in self._all(request)]
+        return Response.of_json(page("ConfigurationList", SERVING, found, request))
+
+    async def _get_configuration(self, request: Request) -> Response:
+        service = self._store.need("service", self._project(request), request.params["name"])
+        return Response.of_json(documents.configuration_of(service))
+
+
+def _dry_run(request: Request) -> bool:
+    value = request.query.get("dryRun", "")
+    if value not in ("", "all"):
+        raise ApiError(400, f"dryRun: expected 'all', found {value!r}.")
+    return value == "all"
+
+
+def _success(name: str) -> Response:
+    return Response.of_json({"status": "Success", "details": {"name": name}})
+
+
+def _changed_metadata(old: Document, given: Document) -> Document:
+    """metadata after a replace: labels and annotations are the client's, identity is the server's."""
+    server_labels = {key: value for key, value in old["labels"].items() if key.startswith("cloud.googleapis.com/")}
+    return {
+        **old,
+        "labels": {**(given.get("labels") or {}), **server_labels},
+        "annotations": dict(given.get("annotations") or {}),
+    }
+
+
+def _with_defaults(spec: dict[str, Any]) -> Document:
+    """The specification with Cloud Run's defaults written out."""
+    filled = copy.deepcopy(spec)
+    filled["traffic"] = filled.get("traffic") or [{"percent": 100, "latestRevision": True}]
+    pod = filled["template"]["spec"]
+    pod.setdefault("containerConcurrency", 80)
+    pod.setdefault("timeoutSeconds", 300)
+    container = pod["containers"][0]
+    container.setdefault("ports", [{"name": "http1", "containerPort": 8080}])
+    limits = container.setdefault("resources", {}).setdefault("limits", {})
+    limits.setdefault("cpu", "1000m")
+    limits.setdefault("memory", "512Mi")
+    if not container.get("startupProbe"):
+        port = container["ports"][0].get("containerPort", 8080)
+        container["startupProbe"] = {
+            "timeoutSeconds": 240, "periodSeconds": 240, "failureThreshold": 1, "tcpSocket": {"port": port},
+        }  # fmt: skip
+    return filled

@@ -1,0 +1,156 @@
+"""Jobs of Cloud Scheduler as values: checked, with names for enums, and with what a patch changes. Pure functions."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import zoneinfo
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+from scripts.localcloud.web import ApiError
+
+Job = dict[str, Any]
+_METHODS = ["HTTP_METHOD_UNSPECIFIED", "POST", "GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"]
+_JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,500}")
+_FIELDS = {
+    "name", "description", "httpTarget", "schedule", "timeZone", "retryConfig", "attemptDeadline",
+    "userUpdateTime", "state", "status", "scheduleTime", "lastAttemptTime", "satisfiesPzs",
+}  # fmt: skip
+_OUTPUT_ONLY = ("userUpdateTime", "state", "status", "scheduleTime", "lastAttemptTime", "satisfiesPzs")
+_CRON_BOUNDS = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
+_NAMES = {
+    3: ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"],
+    4: ["sun", "mon", "tue", "wed", "thu", "fri", "sat"],
+}
+
+
+def new_job(body: Job, parent: str, now: str) -> Job:
+    """A job to be created under projects/P/locations/R. Raises ApiError 400."""
+    _known(body)
+    name = body.get("name") or ""
+    prefix = f"{parent}/jobs/"
+    if not name.startswith(prefix) or _JOB_ID.fullmatch(name.removeprefix(prefix)) is None:
+        _refuse("name", f"expected {prefix}JOB_ID (letters, digits, - and _), found {name!r}")
+    job = {key: value for key, value in body.items() if key not in _OUTPUT_ONLY}
+    job.setdefault("timeZone", "Etc/UTC")
+    job.setdefault("attemptDeadline", "180s")
+    return _checked({**job, "state": "ENABLED", "userUpdateTime": now})
+
+
+def patched(job: Job, body: Job, mask: str, now: str) -> Job:
+    """The job after a patch; without a mask every field of the body replaces the old one. Raises ApiError 400."""
+    _known(body)
+    if body.get("name") and body["name"] != job["name"]:
+        _refuse("name", f"expected {job['name']}, found {body['name']!r}")
+    paths = [_camel(path) for path in mask.split(",") if path] or [key for key in body if key not in _OUTPUT_ONLY]
+    changed = {**job}
+    for path in paths:
+        top, _, inner = path.partition(".")
+        if top not in _FIELDS or top in _OUTPUT_ONLY:
+            _refuse("update_mask", f"field {path!r} cannot be updated")
+        if inner:
+            changed[top] = {**changed.get(top, {})}
+            _move(changed[top], body.get(top) or {}, inner)
+        else:
+            _move(changed, body, top)
+    return _checked({**changed, "userUpdateTime": now})
+
+
+def body_of(job: Job) -> bytes:
+    """The request body of the job's target."""
+    return base64.b64decode(job["httpTarget"].get("body") or "")
+
+
+def deadline_s(job: Job) -> float:
+    """attemptDeadline in seconds."""
+    return float(job["attemptDeadline"].removesuffix("s"))
+
+
+def _move(target: Job, source: Job, key: str) -> None:
+    if key in source:
+        target[key] = source[key]
+    else:
+        target.pop(key, None)
+
+
+def _known(body: Job) -> None:
+    for key in body:
+        if key in ("pubsubTarget", "appEngineHttpTarget"):
+            _refuse(key, "the stand-in imitates HTTP targets only")
+        if key not in _FIELDS:
+            raise ApiError(400, f"Invalid JSON payload received. Unknown name \"{key}\" at 'job': Cannot find field.")
+
+
+def _checked(job: Job) -> Job:
+    _check_schedule(job.get("schedule") or "")
+    zone = job["timeZone"]
+    if not isinstance(zone, str) or zone not in zoneinfo.available_timezones():
+        _refuse("time_zone", f"expected a name of the tz database such as Etc/UTC, found {zone!r}")
+    deadline = str(job["attemptDeadline"])
+    if re.fullmatch(r"\d+(\.\d{1,9})?s", deadline) is None or not 15 <= float(deadline[:-1]) <= 1800:
+        _refuse("attempt_deadline", f"expected 15s to 1800s, found {deadline!r}")
+    return {**job, "httpTarget": _checked_target(job.get("httpTarget"))}
+
+
+def _checked_target(target: Any) -> Job:
+    if not isinstance(target, dict) or not target:
+        _refuse("http_target", "required")
+    uri = urlsplit(str(target.get("uri") or ""))
+    if uri.scheme not in ("http", "https") or not uri.hostname:
+        _refuse("http_target.uri", f"expected an http or https address, found {target.get('uri')!r}")
+    if "oauthToken" in target and "oidcToken" in target:
+        _refuse("http_target", "oauth_token and oidc_token exclude each other")
+    if "oauthToken" in target and not uri.hostname.endswith(".googleapis.com"):
+        _refuse("http_target.oauth_token", f"only for *.googleapis.com, found host {uri.hostname}")
+    method = target.get("httpMethod", "POST")
+    if isinstance(method, int) and 0 <= method < len(_METHODS):
+        method = _METHODS[method]
+    method = "POST" if method == _METHODS[0] else method
+    if method not in _METHODS:
+        _refuse("http_target.http_method", f"expected one of {', '.join(_METHODS[1:])}, found {method!r}")
+    try:
+        base64.b64decode(target.get("body") or "", validate=True)
+    except (binascii.Error, TypeError, ValueError):
+        _refuse("http_target.body", "expected base64")
+    return {**target, "httpMethod": method}
+
+
+def _check_schedule(schedule: str) -> None:
+    """Five fields of unix cron; App Engine's `every 24 hours` is accepted as it is."""
+    if schedule.startswith("every "):
+        return
+    fields = schedule.split()
+    valid = len(fields) == 5 and all(_valid_field(field, place) for place, field in enumerate(fields))
+    if not valid:
+        _refuse("schedule", f"expected five fields of unix cron such as '0 2 * * *', found {schedule!r}")
+
+
+def _valid_field(field: str, place: int) -> bool:
+    least, most = _CRON_BOUNDS[place]
+    for part in field.split(","):
+        span, slash, step = part.partition("/")
+        if slash and (not step.isdigit() or int(step) < 1):
+            return False
+        if span == "*":
+            continue
+        ends = [_number(end, place) for end in span.split("-")]
+        if len(ends) > 2 or any(end is None or not least <= end <= most for end in ends):
+            return False
+    return True
+
+
+def _number(text: str, place: int) -> int | None:
+    names = _NAMES.get(place, [])
+    if text.lower() in names:
+        return names.index(text.lower()) + (1 if place == 3 else 0)
+    return int(text) if text.isdigit() else None
+
+
+def _camel(path: str) -> str:
+    return re.sub(r"_([a-z])", lambda found: found[1].upper(), path.strip())
+
+
+def _refuse(field: str, message: str) -> NoReturn:
+    raise ApiError(400, f"Job.{field}: {message}.")
