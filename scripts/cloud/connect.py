@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from scripts.cloud import standin
-from scripts.cloud.rest import LOGIN, Access
-from scripts.errors import AccessDenied, BadInput, Unreachable
+from scripts.cloud.credentials import default_credentials
+from scripts.cloud.rest import Access
+from scripts.errors import AccessDenied, BadInput, NotFound, Unreachable
 from scripts.settings import project as places
 
 if TYPE_CHECKING:
@@ -22,14 +24,8 @@ if TYPE_CHECKING:
     from scripts.cloud.storage import Bucket
     from scripts.settings.model import Settings
 
-SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 EXAMPLE = "MODELSHELF_ENDPOINT=http://127.0.0.1:8085"
-REHEARSE = (
-    "Run: gcloud auth application-default login\n"
-    "  or rehearse without an account: ./dev invoke local.up, then "
-    "MODELSHELF_ENDPOINT=http://127.0.0.1:8085 ./dev invoke local.provision --env ENV, then the same command with it"
-)
 
 
 @dataclass(frozen=True)
@@ -96,8 +92,35 @@ class Cloud:
             return {}
         return {"Authorization": f"Bearer {_id_token(url)}"}
 
+    def live_instances(self, service: str) -> frozenset[str] | None:
+        """The ids of a service's running instances; None where the platform does not tell (Google Cloud)."""
+        if self.endpoint is None:
+            return None
+        try:
+            listed = standin.call(self.endpoint, f"/_local/services/{service}/instances")
+        except NotFound:
+            return frozenset()
+        return frozenset(str(item["id"]) for item in listed.get("instances", []))
+
+    def prepare_upstreams(self, say: Callable[[str], None]) -> None:
+        """Make the upstreams ready to be pulled from: the stand-in's first fetch the one real model that they serve.
+
+        Raises Unreachable when that model cannot be had. Google's upstreams need nothing.
+        """
+        if self.endpoint is not None:
+            standin.fetch_corpus(self.endpoint, say)
+
+    def provisioning(self, environment: str) -> str:
+        """The remedy when what Terraform owns is missing."""
+        if self.endpoint is not None:
+            return f"Run: ./dev invoke local.provision --env {environment}"
+        return (
+            f"They are Terraform's: apply the configuration of {environment}, or have an administrator do it; "
+            "then run the same command again."
+        )
+
     def _access(self) -> Access:
-        return Access(self.endpoint, _anonymous() if self.endpoint else _default_credentials())
+        return Access(self.endpoint, _anonymous() if self.endpoint else default_credentials())
 
 
 def connect(settings: Settings) -> Cloud:
@@ -115,7 +138,10 @@ def connect(settings: Settings) -> Cloud:
         if found is None:
             raise Unreachable(f"the stand-in cloud of environment {settings.environment!r} is not running", standin.UP)
         return Cloud(settings.project, settings.region, found.url)
-    _default_credentials()
+    try:
+        default_credentials()
+    except AccessDenied as error:
+        raise AccessDenied(error.message, f"{error.remedy}\n{_rehearsal(settings.environment)}") from error
     return Cloud(settings.project, settings.region)
 
 
@@ -167,8 +193,17 @@ def checked_endpoint(text: str | None) -> str | None:
     return f"http://{authority}" + (f":{port}" if port else "")
 
 
-def _state() -> Any:
+def _state() -> Path:
     return places.state_dir() / "cloud"
+
+
+def _rehearsal(environment: str) -> str:
+    at = f"MODELSHELF_ENDPOINT=http://127.0.0.1:{places.port()}"
+    return (
+        "Or rehearse without an account: ./dev invoke local.up\n"
+        f"  {at} ./dev invoke local.provision --env {environment}\n"
+        f"  {at} ./dev invoke deploy --env {environment}"
+    )
 
 
 def _anonymous() -> Any:
@@ -177,26 +212,12 @@ def _anonymous() -> Any:
     return AnonymousCredentials()  # type: ignore[no-untyped-call]
 
 
-def _default_credentials() -> Any:
-    import google.auth
-    from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
-
-    try:
-        credentials, _ = google.auth.default(scopes=[SCOPE])
-    except DefaultCredentialsError as error:
-        reason = str(error.args[0]).splitlines()[0].split("; see")[0].rstrip(".")
-        raise AccessDenied(f"no credentials for Google Cloud: {reason}", REHEARSE) from error
-    except GoogleAuthError as error:
-        raise AccessDenied(f"the credentials for Google Cloud cannot be used: {error}", LOGIN) from error
-    return credentials
-
-
 def _id_token(audience: str) -> str:
     from google.auth import exceptions, impersonated_credentials
     from google.auth.transport.requests import Request
     from google.oauth2 import id_token
 
-    credentials = _default_credentials()
+    credentials = default_credentials()
     try:
         if isinstance(credentials, impersonated_credentials.Credentials):
             made: Any = impersonated_credentials.IDTokenCredentials

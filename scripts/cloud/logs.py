@@ -32,6 +32,12 @@ class Entry:
         return self.labels.get("instanceId", "")
 
     @property
+    def text(self) -> str:
+        """The message, with the error and its remedy where a structured entry has them."""
+        extras = [str(self.fields[name]) for name in ("error", "remedy") if self.fields.get(name)]
+        return " · ".join([self.message, *(extra for extra in extras if extra not in self.message)])
+
+    @property
     def source(self) -> str:
         """The revision, or the execution of a job, that wrote the entry."""
         return self.resource.get("revision_name", "") or self.labels.get("run.googleapis.com/execution_name", "")

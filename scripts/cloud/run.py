@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from scripts.cloud.rest import Access, Api
 from scripts.cloud.retry import delays
-from scripts.errors import Conflict, NotFound
+from scripts.errors import Conflict, NotFound, OpsError
 
 T = TypeVar("T")
 
@@ -168,6 +168,24 @@ class RunClient:
         else:
             request = jobs.create(parent=self._parent, body=body)
         return job_state(self._change(request, f"change job {name}", f"job {name}"))
+
+    def wait_job(self, name: str, generation: int, *, timeout_s: float) -> Job:
+        """Wait until a job's definition is in force. Raises OpsError when it was not accepted in time."""
+
+        def read() -> Job:
+            found = self.get_job(name)
+            if found is None:
+                raise NotFound(f"job {name} disappeared while waiting for it", "Run: invoke status")
+            return found
+
+        def settled(found: Job) -> bool:
+            return found.generation >= generation and found.ready is not None
+
+        found = _wait(read, settled, timeout_s, None, lambda state: state.ready)
+        if found.ready is not True:
+            text = f"job {name} is not ready: {found.message or f'nothing was heard for {timeout_s:g} s'}"
+            raise OpsError(text, "Correct the job's settings (image, memory, service account), then deploy again.")
+        return found
 
     def run_job(self, name: str) -> Execution:
         """Start an execution; never repeated, since a lost answer may mean that it runs."""

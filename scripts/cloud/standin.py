@@ -26,6 +26,7 @@ from scripts.settings.project import ROOT
 
 NAME = "modelshelf-localcloud"
 START_TIMEOUT_S = 60.0
+CORPUS_TIMEOUT_S = 900.0
 STOP_TIMEOUT_S = 25.0  # instances get 10 s between SIGTERM and SIGKILL
 UP = "Run: ./dev invoke local.up"
 
@@ -125,6 +126,24 @@ def reset(state: Path) -> bool:
     except OSError as error:
         raise OpsError(f"cannot remove {state}: {error.strerror} ({error.filename})", f"Run: rm -r {state}") from error
     return True
+
+
+def fetch_corpus(url: str, say: Callable[[str], None]) -> None:
+    """Let a stand-in fetch the real model that its upstreams serve, once; it keeps what it has.
+
+    Raises Unreachable with the stand-in's reason when the model cannot be had.
+    """
+    deadline = time.monotonic() + CORPUS_TIMEOUT_S
+    while True:
+        state = call(url, "/_local/upstreams/corpus", {}, timeout_s=60.0)
+        if state["state"] == "ready":
+            return
+        if state["state"] == "failed":
+            raise Unreachable(f"the model for the stand-in's upstreams is missing: {state['error']}", state["remedy"])
+        if time.monotonic() > deadline:
+            raise Unreachable(f"the model did not arrive within {CORPUS_TIMEOUT_S:g} s", "Run: ./dev invoke local.up")
+        say("fetching the real model for the stand-in's upstreams, once (84 MB)")
+        time.sleep(0.2)
 
 
 def log_lines(state: Path, count: int) -> list[str]:

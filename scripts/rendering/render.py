@@ -95,8 +95,9 @@ def notes(settings: Settings) -> tuple[str, ...]:
     return tuple(told)
 
 
-def write(settings: Settings, folder: Path, *, service: str = "tabular", trusted_keys: Keys = None) -> list[Path]:
+def write(settings: Settings, output: str | Path, *, service: str = "tabular", trusted_keys: Keys = None) -> list[Path]:
     """Render everything of a service into a folder, each file in one step; the paths written."""
+    folder = Path(output)
     texts = {
         "service.yaml": service_yaml(settings, service=service, trusted_keys=trusted_keys),
         "job.yaml": job_yaml(settings, service=service, trusted_keys=trusted_keys),

@@ -1,0 +1,100 @@
+"""What instances say of themselves: the decision that each one logged at its start, and what it loaded."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from scripts.cloud.logs import Entry, LogsClient, both, of_service
+from scripts.cloud.retry import delays
+from scripts.service.target import Target
+
+SEEN_TIMEOUT_S = 15.0
+LIMIT = 10_000
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One instance: its decision (hit or miss and why), the version it serves, and the bytes it read of it.
+
+    served_bytes: what it loaded from where its models are; upstream_bytes: what it pulled by itself (0 on a hit).
+    """
+
+    id: str
+    cache_hit: bool
+    reason: str
+    version: str
+    serial: int
+    served_bytes: int
+    upstream_bytes: int
+    started_at: str
+
+    def line(self) -> str:
+        """The instance for people."""
+        verdict = "hit" if self.cache_hit else "miss"
+        why = f" ({self.reason})" if self.reason else ""
+        return f"{self.id}: {verdict}{why}, version {self.version or 'none'}"
+
+
+def of_revision(target: Target, revision: str, since: str = "") -> list[Instance]:
+    """The instances of a revision that decided since a moment (RFC 3339), youngest first.
+
+    Where the platform can tell which instances are alive, only those.
+    """
+    found = read(target.logs, target.name, revision, since)
+    alive = target.cloud.live_instances(target.name)
+    return [instance for instance in found if alive is None or instance.id in alive]
+
+
+def await_instances(target: Target, revision: str, count: int, timeout_s: float = SEEN_TIMEOUT_S) -> list[Instance]:
+    """Like of_revision, waiting until as many as `count` have told their decision and what they loaded, or time is up.
+
+    Entries reach Cloud Logging some seconds after they were written.
+    """
+    deadline = time.monotonic() + timeout_s
+    for delay_s in delays(0.1, 2.0):
+        found = of_revision(target, revision)
+        loaded = [instance for instance in found if instance.served_bytes or not instance.cache_hit]
+        if len(loaded) >= count or time.monotonic() + delay_s > deadline:
+            return found
+        time.sleep(delay_s)
+    raise AssertionError("delays() is endless")
+
+
+def read(logs: LogsClient, service: str, revision: str, since: str = "") -> list[Instance]:
+    """Every instance of a revision that wrote its decision to the logs, youngest first."""
+    where = of_service(service, revision)
+    decided = logs.entries(both(where, "jsonPayload.cache_hit:*"), since=since, limit=LIMIT)
+    loaded = logs.entries(both(where, "jsonPayload.served_bytes:*"), since=since, limit=LIMIT)
+    pulled = logs.entries(both(where, "jsonPayload.upstream_bytes:*"), since=since, limit=LIMIT)
+    return summarize(decided, _sums(loaded, "served_bytes"), _sums(pulled, "upstream_bytes"))
+
+
+def summarize(decided: Iterable[Entry], served: dict[str, int], pulled: dict[str, int]) -> list[Instance]:
+    """Instances from their decisions (the last one of each counts) and the bytes by instance id."""
+    last: dict[str, Entry] = {}
+    for entry in sorted(decided, key=lambda item: item.timestamp):
+        if entry.instance:
+            last[entry.instance] = entry
+    instances = [
+        Instance(
+            id=name,
+            cache_hit=entry.fields.get("cache_hit") is True,
+            reason=str(entry.fields.get("reason") or ""),
+            version=str(entry.fields.get("manifest_version") or ""),
+            serial=int(entry.fields.get("serial") or 0),
+            served_bytes=served.get(name, 0),
+            upstream_bytes=pulled.get(name, 0),
+            started_at=entry.timestamp,
+        )
+        for name, entry in last.items()
+    ]
+    return sorted(instances, key=lambda item: item.started_at, reverse=True)
+
+
+def _sums(entries: Iterable[Entry], field: str) -> dict[str, int]:
+    sums: dict[str, int] = {}
+    for entry in entries:
+        sums[entry.instance] = sums.get(entry.instance, 0) + int(entry.fields.get(field) or 0)
+    return sums

@@ -1,0 +1,80 @@
+"""The logs of a service or of its job: what is asked for becomes one safely quoted filter."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from scripts.cloud.logs import Entry, both, of_job, of_service
+from scripts.errors import BadInput
+from scripts.service import target
+from scripts.settings.model import Settings
+
+SEVERITIES = ("DEBUG", "INFO", "NOTICE", "WARNING", "ERROR", "CRITICAL")
+UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+MAX_LIMIT = 100_000
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What somebody wants to read; since is a span like 30m, source a revision or (of the job) an execution."""
+
+    service: str
+    since: str
+    limit: int
+    job: bool
+    source: str
+    severity: str
+
+
+def entries(
+    settings: Settings, wanted: Wanted, *, follow: bool, go_on: Callable[[], bool] = lambda: True
+) -> Iterator[Entry]:
+    """The youngest entries, oldest first; with follow also those that arrive until go_on() is False.
+
+    Raises BadInput for a span, limit or severity that is none, and what reach and the client raise.
+    """
+    floor = datetime.now(UTC) - span(wanted.since)
+    if not 1 <= wanted.limit <= MAX_LIMIT:
+        raise BadInput(f"--limit: found {wanted.limit}, expected 1 to {MAX_LIMIT}", "For example: --limit 100")
+    level = severity(wanted.severity)
+    reached = target.reach(settings, wanted.service)
+    source = wanted.source
+    where = of_job(reached.job_name, source) if wanted.job else of_service(reached.name, source)
+    condition = both(where, f"severity>={level}" if level else "")
+    if follow:
+        yield from reached.logs.follow(condition, since=floor, go_on=go_on)
+    else:
+        yield from reached.logs.tail(condition, since=floor, limit=wanted.limit)
+
+
+def span(text: str) -> timedelta:
+    """A span like 90s, 30m, 2h or 7d. Raises BadInput for anything else."""
+    match = re.fullmatch(r"([0-9]{1,6})([smhd])", text)
+    if match is None:
+        raise BadInput(f"--since: found {text!r}, expected a number and s, m, h or d", "For example: --since 2h")
+    return timedelta(seconds=int(match[1]) * UNITS_S[match[2]])
+
+
+def severity(text: str) -> str:
+    """A severity of Cloud Logging, or empty for all. Raises BadInput for an unknown one."""
+    if text and text.upper() not in SEVERITIES:
+        raise BadInput(f"--severity: found {text!r}, expected one of {', '.join(SEVERITIES)}", "Add --severity ERROR")
+    return text.upper()
+
+
+def line(entry: Entry, *, as_json: bool) -> str:
+    """An entry on one line: for scripts as JSON, for people with the fields that matter."""
+    if as_json:
+        return json.dumps(entry.as_json(), ensure_ascii=False)
+    shown = {key: value for key, value in entry.fields.items() if key in SHOWN and value is not None}
+    extras = " ".join(f"{key}={value}" for key, value in shown.items())
+    who = entry.instance[:12] or entry.source
+    text = entry.text.replace("\n", "\n    ")
+    return f"{entry.timestamp[:23]} {entry.severity:<7} {who} {text}" + (f"  [{extras}]" if extras else "")
+
+
+SHOWN = ("cache_hit", "reason", "manifest_version", "serial", "source", "duration_s", "upstream_bytes")

@@ -1,0 +1,63 @@
+"""Read what is live before deciding: the bucket's trusted version, the job and the service as Cloud Run has them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from scripts.cloud.run import Job, ServiceState
+from scripts.models import gate
+from scripts.models.gate import Look
+from scripts.models.statements import Reading
+from scripts.service import ownership
+from scripts.service.ownership import Foundation
+from scripts.service.target import Target
+
+
+@dataclass(frozen=True)
+class Live:
+    """One look at everything a deploy compares with; models is what the bucket held then."""
+
+    foundation: Foundation
+    job: Job | None
+    service: ServiceState | None
+    models: Look
+
+    @property
+    def serial(self) -> int:
+        """The serial of the trusted version, 0 without one."""
+        return self.models.reading.trusted.serial if self.models.reading.trusted else 0
+
+    @property
+    def version(self) -> str:
+        """The trusted version, empty without one."""
+        return self.models.reading.trusted.version if self.models.reading.trusted else ""
+
+
+def look(target: Target) -> Live:
+    """Read everything. Raises what the clients raise; nothing is changed."""
+    there = target.bucket.exists()
+    schedule = target.settings.sync.schedule_name
+    trusted_keys = ownership.trusted_keys(target)
+    job, service = target.run.get_job(target.job_name), target.run.get_service(target.name)
+    foundation = Foundation(
+        bucket=there,
+        job=job is not None,
+        service=service is not None,
+        schedule=ownership.provides(target) and target.cloud.scheduler().get(schedule) is not None,
+        signing=ownership.can_sign(target),
+        trusted_keys=trusted_keys,
+    )
+    return Live(foundation, job, service, models(target) if there else nothing(target))
+
+
+def models(target: Target) -> Look:
+    """What the bucket's statements say is active, and whether it is what the settings want."""
+    keys = ownership.trusted_keys(target)
+    settings = target.settings
+    return gate.look(target.bucket, settings.specs, keys, pinned_version=settings.cache.version)
+
+
+def nothing(target: Target) -> Look:
+    """What is to be said of a bucket that does not exist."""
+    reading = Reading(None)
+    return Look(gate.decide(reading, target.settings.specs, None), reading, None, ())

@@ -1,0 +1,98 @@
+"""Decide what a deploy would do, from values alone. The same Plan is shown by --dry-run and carried out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from scripts.plan import Action, Change, Plan
+from scripts.rendering import diff, render
+from scripts.service import ownership
+from scripts.service.observe import Live
+from scripts.service.target import Target
+
+ATTEMPT = "modelshelf.dev/attempt"
+MISSES: Mapping[str, str] = {
+    "no_trusted_version": "no trusted version is published",
+    "files_missing": "files of the published version are missing or damaged",
+    "models_differ": "the published models are not the configured ones",
+}
+
+
+class SyncMode(StrEnum):
+    """When a deploy runs the sync job first."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+def plan(target: Target, live: Live, mode: SyncMode) -> Plan:
+    """Everything that a deploy would change, in order. A sync's own outcome is only known after it ran."""
+    found = Plan(f"deploy {target.name} to {target.environment}").extended(ownership.missing(target, live.foundation))
+    found = found.extended(job_changes(target, live))
+    reason = sync_reason(target, live, mode)
+    if reason:
+        found = found.extended([Change(Action.RUN, f"job {target.job_name}", after=reason)])
+    return found.extended(service_changes(target, live))
+
+
+def sync_reason(target: Target, live: Live, mode: SyncMode) -> str:
+    """Why the sync job has to run first; empty when it has not to.
+
+    A pinned version is never changed by a sync, and with the cache off nobody reads what it publishes.
+    """
+    if mode is SyncMode.ALWAYS:
+        return "asked for"
+    cache = target.settings.cache
+    decision = live.models.decision
+    if mode is SyncMode.NEVER or decision.hit or not cache.enabled or cache.version:
+        return ""
+    return MISSES[decision.reason]
+
+
+def desired_job(target: Target, live: Live) -> dict[str, Any]:
+    """The job as it should be."""
+    return render.render_job(target.settings, service=target.key, trusted_keys=live.foundation.trusted_keys)
+
+
+def desired_service(target: Target, live: Live) -> dict[str, Any]:
+    """The service as it should be, bound to the trusted version: a new one makes a new revision."""
+    return render.render_service(
+        target.settings,
+        service=target.key,
+        min_serial=live.serial,
+        model_version=live.version,
+        trusted_keys=live.foundation.trusted_keys,
+    )
+
+
+def job_changes(target: Target, live: Live) -> tuple[Change, ...]:
+    """What differs between the job and what it should be."""
+    body = live.job.body if live.job else None
+    return diff.changes(desired_job(target, live), _plain(body), f"job {target.job_name}")
+
+
+def service_changes(target: Target, live: Live) -> tuple[Change, ...]:
+    """What differs between the service and what it should be; a revision that failed is tried anew."""
+    body = live.service.body if live.service else None
+    found = diff.changes(desired_service(target, live), _plain(body), f"service {target.name}")
+    if not found and live.service is not None and live.service.ready is False:
+        why = f"revision {live.service.latest_created_revision} failed; a new one is tried"
+        return (Change(Action.RUN, f"service {target.name}", after=why),)
+    return found
+
+
+def next_attempt(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The same service with a fresh annotation in its template, so that it gets a new revision."""
+    template = body["spec"]["template"]
+    meta = template.get("metadata", {})
+    stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    noted = {**meta, "annotations": {**meta.get("annotations", {}), ATTEMPT: stamp}}
+    return {**body, "spec": {**body["spec"], "template": {**template, "metadata": noted}}}
+
+
+def _plain(body: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return dict(body) if body is not None else None

@@ -1,0 +1,130 @@
+"""Run the sync job and tell what it did: its progress from its logs, its result from its own audit record."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from scripts import audit
+from scripts.cloud.logs import of_job, stamp
+from scripts.cloud.run import Execution
+from scripts.errors import OpsError, Unreachable
+from scripts.service.target import Target
+from scripts.units import size
+
+TAIL = 6
+PROGRESS_EVERY_S = 1.0
+SLACK_S = 300.0  # an execution also waits for capacity and for its image
+CLOCK_SKEW = timedelta(minutes=5)
+
+
+@dataclass(frozen=True)
+class Published:
+    """What an execution of the sync job did. Without a record (it was lost) only the execution's name is known."""
+
+    execution: str
+    changed: bool
+    version: str
+    serial: int
+    upstream_bytes: int
+    reused_bytes: int
+    moved: tuple[str, ...]
+    seconds: float
+
+    @property
+    def title(self) -> str:
+        """One line that says what happened."""
+        return f"published {self.version}" if self.changed else "nothing to change: the models are published already"
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Names and values of the summary."""
+        return [
+            ("execution", self.execution),
+            ("manifest version", f"{self.version or 'unknown'}, serial {self.serial}"),
+            ("pulled upstream", size(self.upstream_bytes)),
+            ("reused", size(self.reused_bytes)),
+            *(("moved upstream", line) for line in self.moved),
+            ("seconds", f"{self.seconds:.1f}"),
+        ]
+
+    def as_json(self) -> dict[str, Any]:
+        """The result of `invoke sync --json`."""
+        return {**vars(self), "moved": list(self.moved), "seconds": round(self.seconds, 3)}
+
+
+def run_sync(target: Target, say: Callable[[str], None]) -> Published:
+    """Execute the sync job and wait for its end.
+
+    Raises OpsError with the execution's last log lines when it fails, Unreachable when it does not end in time.
+    """
+    target.cloud.prepare_upstreams(say)
+    began, started_at = time.monotonic(), datetime.now(UTC) - CLOCK_SKEW
+    execution = target.run.run_job(target.job_name)
+    say(f"execution {execution.name} started")
+    sync = target.settings.sync
+    timeout_s = sync.timeout_s * (sync.max_retries + 1) + SLACK_S
+    ended = target.run.wait_execution(execution.name, timeout_s=timeout_s, on_poll=_Progress(target, say))
+    if ended.succeeded is None:
+        raise Unreachable(f"execution {ended.name} did not end within {timeout_s:g} s", _logs_remedy(target, "job"))
+    if not ended.succeeded:
+        raise OpsError(_why(target, ended, started_at), _logs_remedy(target, "job"))
+    record = _record(target, ended.name, started_at)
+    return published(ended.name, record, time.monotonic() - began)
+
+
+def published(execution: str, record: dict[str, Any] | None, seconds: float) -> Published:
+    """The result from the audit record that the execution itself wrote."""
+    details = (record or {}).get("details", {})
+    return Published(
+        execution=execution,
+        changed=bool(details.get("changed", record is None)),
+        version=str(details.get("version") or ""),
+        serial=int(details.get("serial") or 0),
+        upstream_bytes=int(details.get("upstream_bytes") or 0),
+        reused_bytes=int(details.get("reused_bytes") or 0),
+        moved=tuple(str(line) for line in details.get("moved") or ()),
+        seconds=seconds,
+    )
+
+
+class _Progress:
+    """Shows the execution's newest log line, asking for it at most once a second."""
+
+    def __init__(self, target: Target, say: Callable[[str], None]) -> None:
+        self._target = target
+        self._say = say
+        self._next = time.monotonic() + PROGRESS_EVERY_S
+
+    def __call__(self, execution: Execution) -> None:
+        if time.monotonic() < self._next or execution.succeeded is not None:
+            return
+        self._next = time.monotonic() + PROGRESS_EVERY_S
+        newest = self._target.logs.tail(of_job(self._target.job_name, execution.name), limit=1)
+        if newest:
+            self._say(newest[0].message)
+
+
+def last_lines(target: Target, condition: str, since: datetime | str = "", limit: int = TAIL) -> list[str]:
+    """The last log lines that meet a condition, as people read them."""
+    found = target.logs.tail(condition, since=since if isinstance(since, str) else stamp(since), limit=limit)
+    return [f"  {entry.timestamp[11:19]} {entry.severity:<7} {entry.text}" for entry in found]
+
+
+def _why(target: Target, execution: Execution, since: datetime) -> str:
+    lines = last_lines(target, of_job(target.job_name, execution.name), since)
+    reason = f": {execution.message}" if execution.message else ""
+    return "\n".join([f"execution {execution.name} of {target.job_name} failed{reason}", *lines])
+
+
+def _record(target: Target, execution: str, since: datetime) -> dict[str, Any] | None:
+    for record in audit.recent(target.bucket, since):
+        if record.get("details", {}).get("execution") == execution:
+            return record
+    return None
+
+
+def _logs_remedy(target: Target, what: str) -> str:
+    return f"Run: ./dev invoke logs --{what} --env {target.environment}"

@@ -1,0 +1,140 @@
+"""What every task shares: both spellings of --env, common help texts, and errors told without a traceback.
+
+Nothing heavy may be imported here at module level: `invoke --list` pays for it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from invoke.exceptions import Exit
+from invoke.tasks import Task
+from invoke.tasks import task as invoke_task
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from scripts.settings.model import Settings
+    from scripts.tasks._screen import Screen
+
+HELP = {
+    "env": "environment: a file in environments/ (default: $MODELSHELF_ENV); --environment means the same",
+    "service": "service of the environment, by its short name",
+    "dry_run": "print what would be done and change nothing; exit 2 when something would change, else 0",
+    "json": "print the result as one JSON document on standard output; everything else goes to standard error",
+    "yes": "do not ask",
+}
+
+
+class Command(Task):  # type: ignore[type-arg]
+    """A task whose `env` option has three spellings and whose body may return the exit code."""
+
+    def arg_opts(self, name: str, default: Any, taken_names: set[str]) -> dict[str, Any]:
+        """Invoke's options of one argument; `env` is also --environment and -e."""
+        options: dict[str, Any] = super().arg_opts(name, default, taken_names)
+        if name == "env":
+            options["names"] = ["env", "environment", "e"]
+        return options
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        with guarded():
+            code = super().__call__(*args, **kwargs)
+        _flush()
+        if code:
+            raise Exit(code=int(code))
+
+
+def command(help: dict[str, str] | None = None, name: str | None = None) -> Callable[[Callable[..., Any]], Any]:
+    """Make a function a task; help texts of common options are added, and every option must have one."""
+
+    def make(body: Callable[..., Any]) -> Any:
+        options = body.__code__.co_varnames[1 : body.__code__.co_argcount]
+        texts = {option: (help or {}).get(option) or HELP[option] for option in options}
+        return invoke_task(klass=Command, help=texts, name=name, positional=[], auto_shortflags=False)(body)
+
+    return make
+
+
+def settings_for(env: str | None) -> Settings:
+    """The settings of the environment that was named, or of MODELSHELF_ENV.
+
+    Raises BadInput listing the environments when none was named.
+    """
+    from scripts.errors import BadInput
+    from scripts.settings.load import default_environment, environments, load
+
+    chosen = env or default_environment()
+    if not chosen:
+        known = ", ".join(environments())
+        raise BadInput(f"which environment? there are: {known}", "Add --env NAME, or set MODELSHELF_ENV=NAME.")
+    return load(chosen)
+
+
+def begin(env: str | None, json: bool) -> tuple[Screen, Settings]:
+    """The screen and the settings of a task; a rehearsal is announced."""
+    from scripts.tasks._screen import Screen
+
+    screen, settings = Screen(json=json), settings_for(env)
+    if settings.rehearsal:
+        screen.note(f"rehearsal of {settings.environment} on {settings.endpoint}: models and keys are local.yaml's")
+    return screen, settings
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Turn errors into a message, a remedy and the exit code; SIGTERM and SIGHUP unwind like Ctrl-C."""
+    from scripts.errors import ExitCode, OpsError
+
+    _catch_signals()
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    try:
+        yield
+    except OpsError as error:
+        from scripts.tasks._screen import show_error
+
+        show_error(error.message, error.remedy)
+        raise Exit(code=int(error.exit_code)) from None
+    except KeyboardInterrupt:
+        from scripts.tasks._screen import show_error
+
+        show_error("interrupted", "Type the same command again: it continues where it stopped.")
+        raise Exit(code=int(ExitCode.INTERRUPTED)) from None
+    except BrokenPipeError:
+        # Whoever read our output has seen enough (`| head`).
+        raise Exit(code=0) from None
+    except (Exit, SystemExit):
+        raise
+    except Exception as error:
+        from scripts.tasks._screen import show_error
+        from scripts.tasks._trouble import record
+
+        show_error(f"unexpected {type(error).__name__}: {_first_line(error)}", record(error))
+        raise Exit(code=int(ExitCode.FAILED)) from None
+
+
+def _catch_signals() -> None:
+    import signal
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    for name in ("SIGTERM", "SIGHUP"):
+        signal.signal(getattr(signal, name), interrupt)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or ["no message"])[0][:300]
+
+
+def _flush() -> None:
+    """Flush, and let no broken pipe speak up while Python shuts down."""
+    import os
+
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

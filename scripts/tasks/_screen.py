@@ -1,0 +1,198 @@
+"""What people see: on a terminal a spinner, colours and tables (rich, loaded on demand), in a pipe plain lines.
+
+NO_COLOR and TERM=dumb are respected by rich itself. Texts are never read as mark-up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+from scripts.errors import Refused
+
+if TYPE_CHECKING:
+    from scripts.plan import Plan
+
+Row = tuple[str, str]
+
+
+class Screen:
+    """Tells people what happens; with json the talk goes to standard error and `result` to standard output."""
+
+    def __init__(self, *, json: bool = False) -> None:
+        self._json = json
+        self._stream = sys.stderr if json else sys.stdout
+        self._console = _console(self._stream)
+        self._spinner: Any = None
+        self.gone = False
+
+    def begin(self, title: str) -> None:
+        """A step starts: a spinner on a terminal, nothing in a pipe."""
+        if self._console is not None:
+            self._spinner = self._console.status(_escaped(title))
+            self._spinner.start()
+
+    def progress(self, text: str) -> None:
+        """What the step is at; only a terminal shows it."""
+        if self._spinner is not None:
+            self._spinner.update(_escaped(text))
+
+    def end(self, title: str, outcome: str, seconds: float) -> None:
+        """A step is done."""
+        self._stop()
+        if self._console is None:
+            self.line(f"{title}: {outcome or 'done'} ({seconds:.1f} s)")
+            return
+        from rich.table import Table
+        from rich.text import Text
+
+        row = Table.grid(padding=(0, 1), expand=False)
+        row.add_column(width=1)
+        row.add_column(width=9)
+        row.add_column(ratio=1, overflow="fold")
+        row.add_row(
+            Text("✓", style="green"),
+            Text(title, style="bold"),
+            Text.assemble(outcome or "done", (f"  {seconds:.1f} s", "dim")),
+        )
+        self._put(row)
+
+    def failed(self, title: str, seconds: float) -> None:
+        """A step failed; the error follows on standard error."""
+        self._stop()
+        self._styled(f"✗ {title} failed after {seconds:.1f} s", "red")
+
+    def note(self, text: str, *, warning: bool = False) -> None:
+        """Something that stays on the screen."""
+        self._styled(f"! {text}" if warning else text, "yellow" if warning else "")
+
+    def line(self, text: str = "") -> None:
+        """One plain line."""
+        self._styled(text, "")
+
+    def text(self, text: str) -> None:
+        """Text exactly as it is, for other programs to read."""
+        self._write(self._stream, text)
+
+    def lines(self, lines: Iterable[str]) -> None:
+        """Plain lines; those of a plan are coloured by their sign."""
+        for text in lines:
+            self._styled(text, {"+": "green", "~": "yellow", "-": "red", "»": "cyan"}.get(text[:1], ""))
+
+    def rows(self, title: str, rows: Sequence[Row]) -> None:
+        """Names and values: a frame on a terminal, `name: value` lines in a pipe."""
+        if self._console is None:
+            self.lines([*([title] if title else []), *(f"{name}: {value}" for name, value in rows)])
+            return
+        from rich.panel import Panel
+        from rich.table import Table
+        from rich.text import Text
+
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(style="dim", no_wrap=True)
+        grid.add_column(overflow="fold")
+        for name, value in rows:
+            grid.add_row(Text(name), Text(value))
+        self._put(Panel(grid, title=Text(title, style="bold"), title_align="left", border_style="dim", expand=False))
+
+    def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """A table; in a pipe aligned columns without frames."""
+        if self._console is not None:
+            from rich import box
+            from rich.table import Table
+            from rich.text import Text
+
+            table = Table(*headers, box=box.SIMPLE_HEAD, header_style="dim")
+            for row in rows:
+                table.add_row(*(Text(cell, style=_CELLS.get(cell, "")) for cell in row))
+            self._put(table)
+            return
+        every = [headers, *rows]
+        widths = [max(len(row[column]) for row in every) for column in range(len(headers))]
+        for row in every:
+            self.line("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+    def result(self, value: Any) -> None:
+        """The result of a command asked for with --json."""
+        if self._json:
+            self._write(sys.stdout, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+    def confirm(self, question: str, yes: bool) -> None:
+        """Ask before something that cannot be undone. Raises Refused without consent, or nobody to ask."""
+        if yes:
+            return
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise Refused(f"{question} needs a yes, and there is no terminal to ask on", "Add --yes")
+        sys.stderr.write(f"{question}? Type yes: ")
+        sys.stderr.flush()
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            raise Refused("nothing was done: it was not confirmed", "Add --yes, or answer yes")
+
+    def _stop(self) -> None:
+        if self._spinner is not None:
+            self._spinner.stop()
+            self._spinner = None
+
+    def _styled(self, text: str, style: str) -> None:
+        if self._console is None:
+            self._write(self._stream, text + "\n")
+            return
+        from rich.text import Text
+
+        self._put(Text(text, style=style))
+
+    def _put(self, thing: Any) -> None:
+        self._console.print(thing)
+
+    def _write(self, stream: TextIO, text: str) -> None:
+        """Write and flush; when the reader went away (`| head`) the work goes on unseen, and `gone` says so."""
+        try:
+            stream.write(text)
+            stream.flush()
+        except BrokenPipeError:
+            self.gone = True
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def show_plan(screen: Screen, plan: Plan) -> int:
+    """Print what a command would do; the exit code of --dry-run: 2 when it would change something, else 0."""
+    screen.lines([f"{plan.title}:", *(f"  {line}" for line in plan.lines())] if plan.empty else plan.lines())
+    screen.result({**plan.as_json(), "would_change": not plan.empty})
+    return 0 if plan.empty else 2
+
+
+def show_error(message: str, remedy: str) -> None:
+    """An error on standard error: what happened in red, then what to type."""
+    console = _console(sys.stderr)
+    if console is None:
+        with contextlib.suppress(BrokenPipeError):
+            sys.stderr.write(f"✗ {message}\n" + "".join(f"  {line}\n" for line in remedy.splitlines()))
+            sys.stderr.flush()
+        return
+    from rich.text import Text
+
+    console.print(Text(f"✗ {message}", style="bold red"))
+    for line in remedy.splitlines():
+        console.print(Text(f"  {line}"))
+
+
+_CELLS = {"present": "green", "missing": "yellow", "MISSING": "bold red", "hit": "green", "miss": "yellow"}
+
+
+def _console(stream: TextIO) -> Any:
+    if not stream.isatty():
+        return None
+    from rich.console import Console
+
+    console = Console(file=stream, highlight=False)
+    return None if console.is_dumb_terminal else console
+
+
+def _escaped(text: str) -> Any:
+    from rich.text import Text
+
+    return Text(text)

@@ -1,0 +1,106 @@
+"""invoke local.*: the stand-in for Google Cloud on this machine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from scripts.tasks._command import begin, command
+
+
+@command(
+    help={"model": "also fetch the real model that the stand-in's upstreams serve (default); --no-model leaves it"}
+)
+def up(c: Any, model: bool = True, json: bool = False) -> None:
+    """Start the stand-in cloud and fetch the one real model it serves, unless that is done already."""
+    from scripts.service import rehearsal
+    from scripts.tasks._screen import Screen
+
+    screen = Screen(json=json)
+    address = rehearsal.up(screen, model=model)
+    screen.line(f"the stand-in cloud answers at {address.url}")
+    screen.result({"url": address.url, "pid": address.pid, "state": str(address.state)})
+
+
+@command()
+def down(c: Any) -> None:
+    """Stop the stand-in cloud and its instances; what it keeps stays."""
+    from scripts.service import rehearsal
+    from scripts.tasks._screen import Screen
+
+    Screen().line("stopped" if rehearsal.down() else "it was not running")
+
+
+@command()
+def status(c: Any, json: bool = False) -> None:
+    """Show what the stand-in cloud holds and runs; exit 4 when it does not run."""
+    from scripts.service import rehearsal
+    from scripts.tasks._screen import Screen
+
+    screen = Screen(json=json)
+    found = rehearsal.status()
+    screen.rows("stand-in cloud", rehearsal.rows(found))
+    screen.result(found)
+
+
+@command(help={"lines": "how many lines from the end"})
+def logs(c: Any, lines: int = 50) -> None:
+    """Show the daemon's own log (the instances' logs: invoke logs --env local)."""
+    from scripts.service import rehearsal
+    from scripts.tasks._screen import Screen
+
+    Screen().lines(rehearsal.log_lines(lines))
+
+
+@command()
+def reset(c: Any, yes: bool = False) -> None:
+    """Stop the stand-in cloud and remove everything it keeps: buckets, services, logs. Keys and models stay."""
+    from scripts.service import rehearsal
+    from scripts.tasks._screen import Screen
+
+    screen = Screen()
+    screen.confirm(f"removing everything in {rehearsal.folder()}", yes)
+    screen.line("removed" if rehearsal.reset() else "there was nothing to remove")
+
+
+@command()
+def provision(c: Any, env: str = "", service: str = "tabular", dry_run: bool = False, json: bool = False) -> int:
+    """Make in the stand-in what Terraform makes on Google Cloud, for a rehearsal of an environment."""
+    from scripts.service import provision as domain
+    from scripts.tasks._screen import show_plan
+
+    screen, settings = begin(env, json)
+    plan = domain.provision(settings, service, screen, dry_run=dry_run)
+    if dry_run:
+        return show_plan(screen, plan)
+    screen.line("provisioned" if plan.changes else "nothing to change")
+    screen.result(plan.as_json())
+    return 0
+
+
+@command(help={"stop": "let the upstreams refuse every request", "start": "let them serve again"})
+def upstreams(c: Any, stop: bool = False, start: bool = False, json: bool = False) -> None:
+    """Show what was pulled from the stand-in's model upstreams; stop them, or start them again."""
+    from scripts.service import rehearsal
+    from scripts.tasks._screen import Screen
+
+    screen = Screen(json=json)
+    found = rehearsal.upstreams(stop=stop, start=start)
+    screen.rows("upstreams", rehearsal.rows(found))
+    screen.result(found)
+
+
+@command(
+    help={
+        "service": "its name in Cloud Run, or its short name",
+        "instances": "how many instances shall run (0 or more)",
+    }
+)
+def scale(c: Any, instances: int = -1, service: str = "tabular", json: bool = False) -> None:
+    """Run more or fewer instances of a service in the stand-in, as traffic would make Cloud Run do."""
+    from scripts.service import rehearsal
+    from scripts.tasks._screen import Screen
+
+    screen = Screen(json=json)
+    found = rehearsal.scale(service, instances)
+    screen.rows(service, rehearsal.rows(found))
+    screen.result(found)

@@ -1,0 +1,32 @@
+"""invoke logs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from scripts.tasks._command import command, settings_for
+
+
+@command(
+    help={
+        "since": "how far back: 30m, 2h, 7d",
+        "limit": "at most so many entries, the youngest ones",
+        "follow": "go on showing entries as they arrive, until Ctrl-C",
+        "job": "the sync job's entries instead of the service's",
+        "revision": "only of this revision (with --job: of this execution)",
+        "severity": "this severity or higher: INFO, WARNING, ERROR",
+        "json": "one JSON object a line",
+    }
+)
+def logs(
+    c: Any, env: str = "", service: str = "tabular", since: str = "1h", limit: int = 100, follow: bool = False,
+    job: bool = False, revision: str = "", severity: str = "", json: bool = False,
+) -> None:  # fmt: skip
+    """Show the structured logs of a service or of its sync job."""
+    from scripts.service import journal
+    from scripts.tasks._screen import Screen
+
+    screen = Screen()
+    wanted = journal.Wanted(service, since, limit, job, revision, severity)
+    for entry in journal.entries(settings_for(env), wanted, follow=follow, go_on=lambda: not screen.gone):
+        screen.text(journal.line(entry, as_json=json) + "\n")

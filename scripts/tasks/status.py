@@ -1,0 +1,19 @@
+"""invoke status."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from scripts.tasks._command import begin, command
+
+
+@command()
+def status(c: Any, env: str = "", service: str = "tabular", json: bool = False) -> int:
+    """Tell what serves, from which models, and what is wrong; exit 0 healthy, 2 degraded, 4 down."""
+    from scripts.service import status as domain
+
+    screen, settings = begin(env, json)
+    found = domain.status(settings, service)
+    screen.rows(f"{found.service} on {found.environment}", found.rows())
+    screen.result(found.as_json())
+    return found.exit_code

@@ -1,0 +1,22 @@
+"""What can be typed: `./dev invoke --list`. Each task lives in scripts/tasks/, its work in the domain it names."""
+
+import sys
+
+# Invoke switches the writing of bytecode off; with it every later command starts faster.
+sys.dont_write_bytecode = False
+
+from invoke.collection import Collection  # noqa: E402
+
+from scripts.tasks import cache, deploy, doctor, local, logs, render, schedule, status, sync  # noqa: E402
+
+namespace = Collection(
+    deploy.deploy,
+    status.status,
+    sync.sync,
+    render.render,
+    logs.logs,
+    doctor.doctor,
+    cache=Collection.from_module(cache),
+    schedule=Collection.from_module(schedule),
+    local=Collection.from_module(local),
+)
