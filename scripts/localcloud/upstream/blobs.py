@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import hmac
 import re
@@ -12,7 +11,7 @@ from urllib.parse import urlsplit
 
 from scripts.localcloud.upstream.content import CHUNK_BYTES, Content
 from scripts.localcloud.upstream.counters import Counters, client_of
-from scripts.localcloud.web import ApiError, Headers, Request, Response
+from scripts.localcloud.web import ApiError, Disconnected, Headers, Request, Response
 
 LINK_LIFETIME_S = 900
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
@@ -40,7 +39,9 @@ class Links:
             raise ApiError(400, "Only one auth mechanism allowed: this signed link takes no Authorization header")
         expires = request.query.get("expires", "")
         given = request.query.get("signature", "")
-        if not expires.isdigit() or not hmac.compare_digest(given.encode(), self._sign(sha256, int(expires)).encode()):
+        if not (expires.isascii() and expires.isdigit()) or not hmac.compare_digest(
+            given.encode(), self._sign(sha256, int(expires)).encode()
+        ):
             raise ApiError(403, "The signature of this link does not match", "accessDenied")
         if int(expires) < self._clock():
             raise ApiError(403, "This link has expired", "accessDenied")
@@ -90,23 +91,16 @@ def _range(request: Request, size_bytes: int, etag: str) -> tuple[int, int] | No
 async def _stream(
     request: Request, content: Content, start: int, stop: int, counters: Counters
 ) -> AsyncIterator[bytes]:
-    """The bytes, counted as they leave; ends early when the client went away or the upstreams were stopped."""
+    """The bytes, counted as they leave; breaks off when the upstreams are stopped on the way."""
     client = client_of(request)
-    gone = asyncio.ensure_future(_gone(request))
     try:
         for position in range(start, stop, CHUNK_BYTES):
-            if gone.done() or not counters.running:
-                return
+            if not counters.running:
+                raise Disconnected
             data = content.read(position, min(CHUNK_BYTES, stop - position))
             counters.sent(client, len(data))
             yield data
+            # Sending suspends only when the client reads slowly: let others run, and a departed client's task end.
+            await asyncio.sleep(0)
     finally:
-        gone.cancel()
         counters.save(client)
-
-
-async def _gone(request: Request) -> None:
-    """Returns when the client has closed its connection."""
-    with contextlib.suppress(asyncio.CancelledError):
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
