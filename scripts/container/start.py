@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from scripts.cloud.storage import Bucket
 
 MOUNT, UPSTREAM = "mount", "upstream"
+START_LIMIT_S = 235.0  # Cloud Run gives a start 240 s
 DISABLED = "shared_volume_disabled"
 
 
@@ -55,11 +56,11 @@ def prepare(runtime: Runtime, cloud: Cloud, environ: MutableMapping[str, str], b
     first = watch.look()
     _tell_decision(runtime, first.decision.hit, first.decision.reason, first.decision, began)
     if first.decision.hit:
-        return _mounted(runtime, first, first.reading.trusted)
+        return _mounted(runtime, first, first.reading.trusted, began)
     if runtime.on_miss == "private":
         return _private(runtime, cloud, environ, first.decision.reason)
     later = miss.resolve(runtime, cloud, environ, watch.look, first)
-    return _mounted(runtime, first, later.reading.trusted)
+    return _mounted(runtime, first, later.reading.trusted, began)
 
 
 class Watch:
@@ -102,7 +103,7 @@ def _tell_decision(runtime: Runtime, hit: bool, reason: str, decision: Decision 
     )
 
 
-def _mounted(runtime: Runtime, first: Look, trusted: Trusted | None) -> Active:
+def _mounted(runtime: Runtime, first: Look, trusted: Trusted | None, began: float) -> Active:
     """Serve a trusted version from the mount, once all its files show there."""
     if trusted is None:
         raise OpsError("no trusted version to serve", f"Run: invoke sync --env {runtime.environment}")
@@ -113,7 +114,8 @@ def _mounted(runtime: Runtime, first: Look, trusted: Trusted | None) -> Active:
         inside = object_name.removeprefix(layout.folder(kind, version)).removeprefix("/")
         return where.folder(kind) / inside
 
-    began = time.monotonic()
+    checking = time.monotonic()
+    left_s = max(5.0, START_LIMIT_S - (checking - began))
     size_bytes = stores.wait_visible(
         (
             stores.Expected(on_mount(model.kind, f"{model.prefix}/{file.path}"), file.size_bytes)
@@ -121,6 +123,7 @@ def _mounted(runtime: Runtime, first: Look, trusted: Trusted | None) -> Active:
             for file in model.files
         ),
         bucket=runtime.bucket,
+        timeout_s=min(stores.VISIBLE_TIMEOUT_S, left_s, float(runtime.wait_timeout_s)),
         on_wait=lambda problem: logs.warning("waiting for the mount", error=problem, manifest_version=version),
     )
     models = tuple(
@@ -129,7 +132,7 @@ def _mounted(runtime: Runtime, first: Look, trusted: Trusted | None) -> Active:
     )
     logs.info(
         "version visible on the mount", manifest_version=version, serial=trusted.serial, size_bytes=size_bytes,
-        bucket=runtime.bucket, source=MOUNT, duration_s=time.monotonic() - began,
+        bucket=runtime.bucket, source=MOUNT, duration_s=time.monotonic() - checking,
     )  # fmt: skip
     decision = first.decision
     return Active(decision.hit, decision.reason, MOUNT, version, trusted.serial, where, models)

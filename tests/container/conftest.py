@@ -5,15 +5,26 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from scripts.cloud.connect import connect_runtime
 from scripts.localcloud.upstream import corpus
+from scripts.models import signing
+from scripts.settings.runtime import Runtime, to_environ
+from scripts.settings.types import ModelSpec
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -98,3 +109,169 @@ class AsgiClient:
 def run_app() -> Callable[[Any, Callable[..., Any]], Any]:
     """Run `await scenario(call)` against an ASGI application."""
     return lambda app, scenario: AsgiClient(app).run(scenario)
+
+
+# -------------------------------------------------------------- a cloud, a mount and children that use them
+
+
+@dataclass
+class Child:
+    """A running `python -m scripts.container`, its entries and how it ended."""
+
+    process: subprocess.Popen[bytes]
+    out: Path
+    port: int
+
+    @property
+    def entries(self) -> list[dict[str, Any]]:
+        """What it wrote to stdout; every complete line has to be one JSON object."""
+        whole = self.out.read_bytes()
+        return [json.loads(line) for line in whole[: whole.rfind(b"\n") + 1].splitlines()]
+
+    def named(self, message: str) -> list[dict[str, Any]]:
+        """The entries with this message."""
+        return [entry for entry in self.entries if entry["message"] == message]
+
+    def end(self, timeout_s: float = 60) -> int:
+        """Wait until it ends by itself; nothing may have reached stderr."""
+        code = self.process.wait(timeout=timeout_s)
+        assert self.out.with_suffix(".err").read_text(encoding="utf-8") == ""
+        return code
+
+    def stop(self) -> int:
+        """SIGTERM, then its exit code."""
+        self.process.terminate()
+        return self.end(timeout_s=15)
+
+    def until(self, message: str) -> dict[str, Any]:
+        """Wait for an entry with this message."""
+        return self._wait(lambda: self.named(message), message)[0]
+
+    def get(self, path: str, body: Any = None) -> tuple[int, Any]:
+        """Ask its service; the status and the JSON."""
+        data = json.dumps(body).encode() if body is not None else None
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", data, timeout=30) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
+
+    def ready(self) -> dict[str, Any]:
+        """Wait until /ready answers 200, then /info."""
+        self.until("service started")
+        self._wait(lambda: self.get("/ready")[0] == 200, "/ready")
+        info: dict[str, Any] = self.get("/info")[1]
+        return info
+
+    def _wait(self, reached: Callable[[], Any], what: str) -> Any:
+        for _ in range(3000):
+            if found := reached():
+                return found
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.02)
+        raise AssertionError(f"{what} did not come: {self.entries} {self.out.with_suffix('.err').read_text()}")
+
+
+class World:
+    """One test's bucket, key, models and mount at a stand-in, and the children that it starts."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.url = url
+        self.folder = folder
+        self.mount = folder / "models"
+        self.mount.mkdir()
+        self.name = f"b-{secrets.token_hex(6)}"
+        cloud = connect_runtime("p", "europe-west1", url)
+        self.bucket, self.run = cloud.bucket(self.name), cloud.run()
+        self.bucket.create("europe-west1", {})
+        self.key = signing.make_key(folder / "keys")
+        self.children: list[Child] = []
+
+    def model(self, size_bytes: int = 50_000, seed: int = 1) -> ModelSpec:
+        """A small Ollama model of this world's own at the upstream."""
+        name = f"library/{self.name}"
+        asked = {"kind": "ollama", "name": name, "tag": "1b", "size_bytes": size_bytes, "seed": seed}
+        self.control("/_local/upstreams/tags", asked)
+        return ModelSpec("llm", "ollama", f"{name}:1b")
+
+    def control(self, path: str, body: Any = None) -> Any:
+        """Ask the stand-in itself."""
+        data = json.dumps(body).encode() if body is not None else None
+        with urllib.request.urlopen(urllib.request.Request(self.url + path, data), timeout=30) as answer:
+            return json.load(answer)
+
+    def runtime(self, *models: ModelSpec, **changes: Any) -> Runtime:
+        """What a container of this world is told."""
+        plain = Runtime(
+            environment="test", project="p", region="europe-west1", bucket=self.name, models=models,
+            mount_path=self.mount, ollama_models=self.mount / "ollama", sbert_home=self.mount / "sbert",
+            trusted_keys=(self.key,), on_miss="wait", wait_timeout_s=1, sync_job="no-such-job",
+            signing_key=f"file:{self.folder}/keys/signing.pem",
+        )  # fmt: skip
+        return replace(plain, **changes)
+
+    def start(self, runtime: Runtime, *arguments: str, drop_root: bool = False, **more: str) -> Child:
+        """Start a container as the platform would."""
+        number = len(self.children)
+        home = self.folder / f"disk-{number}"
+        home.mkdir()
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        environ = {
+            "PATH": os.environ["PATH"], "HOME": str(home), "TMPDIR": str(home), "PORT": str(port),
+            "MODELSHELF_ENDPOINT": self.url, "MODELSHELF_INSTANCE_ID": f"i-{number}", "LANG": "C.UTF-8",
+            "K_SERVICE": "tabular-service", "K_REVISION": "tabular-service-00001",
+        } | to_environ(runtime) | more  # fmt: skip
+        drop = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if drop_root and os.geteuid() == 0 else []
+        out = self.folder / f"{number}.out"
+        with out.open("wb") as stdout, out.with_suffix(".err").open("wb") as stderr:
+            process = subprocess.Popen(
+                [*drop, sys.executable, "-m", "scripts.container", *(arguments or ("start",))],
+                cwd=ROOT, env=environ, stdout=stdout, stderr=stderr,
+            )  # fmt: skip
+        self.children.append(Child(process, out, port))
+        return self.children[-1]
+
+    def sync(self, *models: ModelSpec) -> dict[str, Any]:
+        """Run the sync job to its success and return its last entry."""
+        child = self.start(self.runtime(*models, sync_mode=True), "sync")
+        assert child.end() == 0, child.entries
+        return child.entries[-1]
+
+    def job(self, runtime: Runtime) -> str:
+        """Define the sync job at the stand-in's Cloud Run and return its name."""
+        name = f"sync-{self.name}"
+        container = {
+            "image": "tabular:local",
+            "env": [{"name": key, "value": value} for key, value in to_environ(runtime).items()],
+        }
+        task = {"spec": {"containers": [container], "maxRetries": 0, "timeoutSeconds": "120"}}
+        body = {
+            "apiVersion": "run.googleapis.com/v1", "kind": "Job", "metadata": {"name": name, "namespace": "p"},
+            "spec": {"template": {"metadata": {}, "spec": {"template": task}}},
+        }  # fmt: skip
+        self.run.apply_job(body)
+        return name
+
+    def mirror(self) -> None:
+        """Bring the mount up to date with the bucket, as Cloud Storage FUSE would show it."""
+        for found in self.bucket.list():
+            place = self.mount / found.name
+            if found.name.startswith(".tmp/") or (place.exists() and place.stat().st_size == found.size_bytes):
+                continue
+            place.parent.mkdir(parents=True, exist_ok=True)
+            held = self.bucket.read(found.name, limit_bytes=1 << 30)
+            if held is not None:
+                place.write_bytes(held[0])
+
+
+@pytest.fixture
+def world(shared_standin: Any, tmp_path: Path) -> Iterator[World]:
+    """A bucket with a key, an empty mount and no children yet; those left at the end are killed."""
+    made = World(shared_standin.url, tmp_path)
+    yield made
+    for child in made.children:
+        if child.process.poll() is None:
+            child.process.kill()
+            child.process.wait()
