@@ -55,13 +55,11 @@ class Multipart:
 
     async def media(self) -> AsyncIterator[bytes]:
         """The media as it arrives, up to the closing boundary. Raises ApiError 400 when that is missing."""
-        # An empty part may lack a line end of its own before the boundary: lend it one.
-        lent = self._newline
-        self._buffer[:0] = lent
-        delimiter = self._newline + self._dash
-        skip = len(lent)
-        while (at := self._buffer.find(delimiter)) < 0:
-            ready = len(self._buffer) - len(delimiter) + 1
+        # An empty part may lack a line end of its own before the boundary: lend it one, and never give it out.
+        self._buffer[:0] = self._newline
+        skip = len(self._newline)
+        while (at := self._closing()) is None:
+            ready = len(self._buffer) - len(self._dash) - len(self._newline) - 1
             if ready > skip:
                 yield bytes(memoryview(self._buffer)[skip:ready])
                 del self._buffer[:ready]
@@ -69,13 +67,26 @@ class Multipart:
             await self._more(limit_bytes=None)
         if at > skip:
             yield bytes(memoryview(self._buffer)[skip:at])
-        del self._buffer[: at + len(delimiter)]
-        while len(self._buffer) < 2:
-            await self._more()
-        if self._buffer[:2] != b"--":
-            raise _malformed("more than two parts")
         async for _ in self._chunks:
             pass  # an epilogue means nothing
+
+    def _closing(self) -> int | None:
+        """Where the media ends, if the closing boundary is in the buffer. Raises ApiError 400 for a third part.
+
+        A longer word that only begins like the boundary is content.
+        """
+        delimiter = self._newline + self._dash
+        at = self._buffer.find(delimiter)
+        while at >= 0:
+            mark = bytes(self._buffer[at + len(delimiter) : at + len(delimiter) + 2])
+            if mark == b"--":
+                return at
+            if len(mark) < 2:
+                return None
+            if mark[:1] in (b"\r", b"\n", b" ", b"\t"):
+                raise _malformed("more than two parts")
+            at = self._buffer.find(delimiter, at + 1)
+        return None
 
     async def _first_line(self) -> None:
         """Up to and with the first boundary line, which shows the kind of line ends."""

@@ -1,0 +1,239 @@
+"""What the storage room keeps through restarts, kill -9, full and read-only disks; and how little memory it needs."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import hashlib
+import http.client
+import json
+import os
+import random
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.api_core import exceptions as google
+
+pytestmark = pytest.mark.process
+ROOT = Path(__file__).resolve().parents[2]
+MIB = 1 << 20
+
+
+def _bodies(state: Path) -> list[Path]:
+    return [path for path in (state / "storage").rglob("*") if path.is_file()]
+
+
+def test_everything_is_there_after_a_restart(
+    tmp_path: Path, standin_at: Callable[..., Any], connect: Callable[..., Any]
+) -> None:
+    first = standin_at(tmp_path / "cloud")
+    bucket = connect(first.url).bucket("kept")
+    bucket.versioning_enabled = True
+    bucket.create()
+    for text in ("one", "two"):
+        blob = bucket.blob("doc")
+        blob.metadata = {"text": text}
+        blob.upload_from_string(text)
+    assert first.stop() == 0
+    second = standin_at(tmp_path / "cloud", first.port)
+    again = connect(second.url).get_bucket("kept")
+    assert again.versioning_enabled
+    assert again.get_blob("doc").metadata == {"text": "two"}
+    versions = list(again.list_blobs(versions=True))
+    assert [blob.download_as_text() for blob in versions] == ["one", "two"]
+    assert all(oct(path.stat().st_mode & 0o777) == "0o444" for path in _bodies(second.state))
+
+
+def test_kill_9_in_an_upload_leaves_no_bytes_behind(
+    tmp_path: Path, standin_at: Callable[..., Any], connect: Callable[..., Any]
+) -> None:
+    first = standin_at(tmp_path / "cloud")
+    bucket = connect(first.url).create_bucket("torn")
+    bucket.blob("whole").upload_from_string(b"w" * MIB)
+    upload = socket.create_connection(("127.0.0.1", first.port))
+    head = "POST /upload/storage/v1/b/torn/o?uploadType=media&name=half HTTP/1.1\r\nHost: localhost\r\n"
+    upload.sendall(f"{head}Content-Length: {8 * MIB}\r\n\r\n".encode() + b"h" * (4 * MIB))
+    deadline = time.monotonic() + 20
+    while sum(path.stat().st_size for path in _bodies(first.state)) < 3 * MIB:
+        assert time.monotonic() < deadline, "the bytes never reached the disk"
+    first.stop(signal.SIGKILL)
+    upload.close()
+    assert len(_bodies(first.state)) == 2
+    second = standin_at(tmp_path / "cloud")
+    again = connect(second.url).bucket("torn")
+    assert [blob.name for blob in again.list_blobs()] == ["whole"]
+    assert again.blob("whole").download_as_bytes() == b"w" * MIB
+    assert len(_bodies(second.state)) == 1
+
+
+def test_what_was_acknowledged_survives_kill_9(
+    tmp_path: Path, standin_at: Callable[..., Any], connect: Callable[..., Any]
+) -> None:
+    state, chance = tmp_path / "cloud", random.Random(7)
+    acknowledged: dict[str, str] = {}
+    for round_number in range(3):
+        running = standin_at(state)
+        if round_number == 0:
+            connect(running.url).create_bucket("acks")
+        killer = threading.Timer(chance.uniform(0.1, 0.4), running.process.kill)
+        killer.start()
+        acknowledged.update(_write_until_refused(running.port, round_number))
+        killer.join()
+        running.process.wait()
+    last = standin_at(state)
+    found = {blob.name: blob for blob in connect(last.url).bucket("acks").list_blobs()}
+    assert len(acknowledged) > 10
+    for name, digest in acknowledged.items():
+        assert hashlib.sha256(found[name].download_as_bytes()).hexdigest() == digest
+    for name in found.keys() - acknowledged.keys():  # committed, but the answer was lost: whole all the same
+        found[name].download_as_bytes(checksum="md5")
+    assert len(_bodies(state)) == len(found)
+
+
+def _write_until_refused(port: int, round_number: int) -> dict[str, str]:
+    acknowledged: dict[str, str] = {}
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        for number in range(100_000):
+            name, data = f"{round_number}-{number}", os.urandom(random.randrange(200_000))
+            connection.request("POST", f"/upload/storage/v1/b/acks/o?uploadType=media&name={name}", data)
+            answer = connection.getresponse()
+            answer.read()
+            assert answer.status == 200
+            acknowledged[name] = hashlib.sha256(data).hexdigest()
+    return acknowledged
+
+
+def test_a_second_daemon_is_refused_the_same_state(standin: Any) -> None:
+    argv = [sys.executable, "-m", "scripts.localcloud", "--state", str(standin.state), "--port", "0"]
+    second = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    assert second.returncode == 3
+    told = json.loads(second.stderr.strip().splitlines()[-1])
+    assert "another daemon" in told["error"] and told["remedy"]
+    assert standin.get("/_local/health")["pid"] == standin.process.pid
+
+
+def test_a_large_body_needs_little_memory(standin: Any, connect: Callable[..., Any]) -> None:
+    connect(standin.url).create_bucket("large")
+    size = 192 * MIB
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        statuses = list(pool.map(lambda name: _send(standin.port, "large", name, size), ("one", "two")))
+    assert [status for status, _ in statuses] == [200, 200]
+    connection = http.client.HTTPConnection("127.0.0.1", standin.port)
+    connection.request("GET", "/storage/v1/b/large/o/one?alt=media")
+    answer, received = connection.getresponse(), 0
+    while block := answer.read(MIB):
+        received += len(block)
+    assert received == size
+    status = Path(f"/proc/{standin.process.pid}/status").read_text(encoding="ascii")
+    peak_kib = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+    assert peak_kib < 100 * 1024
+
+
+def _send(port: int, bucket: str, name: str, size: int) -> tuple[int, Any]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    body = (b"x" * MIB for _ in range(size // MIB))
+    headers = {"content-length": str(size)}
+    connection.request("POST", f"/upload/storage/v1/b/{bucket}/o?uploadType=media&name={name}", body, headers)
+    answer = connection.getresponse()
+    return answer.status, json.loads(answer.read())
+
+
+@dataclass
+class Confined:
+    """A daemon on a disk of its own: a small tmpfs in a private mount namespace, or a limit on the size of files."""
+
+    port: int
+    process: subprocess.Popen[bytes]
+    state: Path  # as this process sees it
+    own_disk: bool
+
+
+def _namespace(mount: str, state: Path) -> list[str] | None:
+    """Arguments that run what follows them with a mount over the state folder; None where that is refused."""
+    for flags in (["-m"], ["-U", "-r", "-m"]):
+        enter = ["unshare", *flags, "sh", "-c", f'mount -t tmpfs -o {mount} tmpfs "$0" && exec "$@"', str(state)]
+        with contextlib.suppress(FileNotFoundError):
+            if subprocess.run([*enter, "true"], capture_output=True, check=False).returncode == 0:
+                return enter
+    return None
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Confined]:
+    state = tmp_path / "small"
+    state.mkdir()
+    enter = _namespace("size=24m", state)
+    argv = [sys.executable, "-m", "scripts.localcloud", "--state", str(state), "--port", "0"]
+    log = (tmp_path / "log").open("wb")
+
+    child = subprocess.Popen([*(enter or []), *argv], cwd=ROOT, stdout=log, stderr=log)
+    if enter is None:
+        resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (12 * MIB, 12 * MIB))
+    seen = Path(f"/proc/{child.pid}/root{state}") if enter else state
+    deadline = time.monotonic() + 30
+    while not (seen / "daemon.json").exists():
+        assert child.poll() is None and time.monotonic() < deadline, (tmp_path / "log").read_text(encoding="utf-8")
+        time.sleep(0.02)
+    port = json.loads((seen / "daemon.json").read_text(encoding="utf-8"))["port"]
+    yield Confined(port, child, seen, enter is not None)
+    child.terminate()
+    child.wait(30)
+    log.close()
+    assert "Traceback" not in (tmp_path / "log").read_text(encoding="utf-8")
+
+
+def test_a_full_disk_is_said_and_leaves_nothing_half_done(small_disk: Confined, connect: Callable[..., Any]) -> None:
+    bucket = connect(f"http://127.0.0.1:{small_disk.port}").create_bucket("disk")
+    bucket.blob("kept").upload_from_string(b"k" * (9 * MIB))
+    for _ in range(2):
+        status, told = _send(small_disk.port, "disk", "too-large", 32 * MIB)
+        assert status == 507 and "space" in told["error"]["message"], told
+        assert told["error"]["errors"][0]["reason"] == "insufficientStorage"
+    with pytest.raises(google.GoogleAPICallError, match="507"):
+        bucket.blob("resumable", chunk_size=4 * MIB).upload_from_string(b"r" * (32 * MIB))
+    assert [blob.name for blob in bucket.list_blobs()] == ["kept"]
+    assert len(_bodies(small_disk.state)) == 1
+    bucket.delete_blob("kept")
+    bucket.blob("fits").upload_from_string(b"f" * (9 * MIB))
+    assert bucket.blob("fits").download_as_bytes() == b"f" * (9 * MIB)
+    assert len(_bodies(small_disk.state)) == 1
+
+
+def test_deleting_works_on_a_disk_that_uploads_have_filled(small_disk: Confined, connect: Callable[..., Any]) -> None:
+    bucket = connect(f"http://127.0.0.1:{small_disk.port}").create_bucket("disk")
+    names = []
+    for number in range(40):
+        status, _ = _send(small_disk.port, "disk", f"part-{number:02}", MIB if small_disk.own_disk else 13 * MIB)
+        if status == 507:
+            break
+        names.append(f"part-{number:02}")
+    assert status == 507
+    for name in names:
+        bucket.delete_blob(name)
+    assert _send(small_disk.port, "disk", "again", 8 * MIB)[0] == 200
+
+
+def test_a_read_only_state_is_one_clear_line(tmp_path: Path) -> None:
+    state = tmp_path / "frozen"
+    state.mkdir()
+    enter = _namespace("ro", state) or []
+    if not enter:
+        state.chmod(0o500)
+    argv = [*enter, sys.executable, "-m", "scripts.localcloud", "--state", str(state), "--port", "0"]
+    ended = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode == 1
+    lines = ended.stderr.strip().splitlines()
+    assert len(lines) == 1, ended.stderr
+    told = json.loads(lines[0])
+    assert str(state) in told["error"] and "MODELSHELF_STATE" in told["remedy"]
