@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from scripts.cloud import standin
 from scripts.cloud.credentials import default_credentials
 from scripts.cloud.rest import Access
-from scripts.errors import AccessDenied, BadInput, NotFound, Unreachable
+from scripts.errors import AccessDenied, BadInput, Unreachable
 from scripts.settings import project as places
 
 if TYPE_CHECKING:
@@ -96,11 +96,10 @@ class Cloud:
         """The ids of a service's running instances; None where the platform does not tell (Google Cloud)."""
         if self.endpoint is None:
             return None
-        try:
-            listed = standin.call(self.endpoint, f"/_local/services/{service}/instances")
-        except NotFound:
-            return frozenset()
-        return frozenset(str(item["id"]) for item in listed.get("instances", []))
+        listed = standin.call(self.endpoint, f"/_local/instances?service={service}")["instances"]
+        return frozenset(
+            str(item["id"]) for item in listed if item["project"] == self.project and item["state"] == "ready"
+        )
 
     def prepare_upstreams(self, say: Callable[[str], None]) -> None:
         """Make the upstreams ready to be pulled from: the stand-in's first fetch the one real model that they serve.

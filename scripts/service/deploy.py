@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -169,9 +169,12 @@ class Deployment:
             reason = planning.sync_reason(self.target, self.live, mode)
             if reason:
                 self.steps.talk.note(f"syncing: {reason}")
-                self.published = publication.run_sync(self.target, self.steps.talk.progress)
-                self.done.append(Change(Action.RUN, f"job {self.target.job_name}", after=self.published.execution))
+                ran = publication.run_sync(self.target, self.steps.talk.progress)
+                self.done.append(Change(Action.RUN, f"job {self.target.job_name}", after=ran.execution))
                 self._live = observe.look(self.target)
+                self.published = replace(ran, version=self.live.version, serial=self.live.serial)
+                for warning in publication.warnings(self.target, ran.execution):
+                    self.steps.talk.note(warning, warning=True)
             self._warn_of_models()
             pulled = self.published.upstream_bytes if self.published else 0
             version = self.live.version or "no version yet"
@@ -289,8 +292,6 @@ class Deployment:
         decision = self.live.models.decision
         if not decision.hit and self.settings.cache.enabled:
             self.steps.talk.note(f"instances will start on a miss: {planning.MISSES[decision.reason]}", warning=True)
-        for moved in self.published.moved if self.published else ():
-            self.steps.talk.note(moved, warning=True)
 
     def _moved(self, state: ServiceState) -> None:
         self.steps.talk.progress(state.message or "waiting for the new revision")

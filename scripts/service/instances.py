@@ -34,7 +34,7 @@ class Instance:
         """The instance for people."""
         verdict = "hit" if self.cache_hit else "miss"
         why = f" ({self.reason})" if self.reason else ""
-        return f"{self.id}: {verdict}{why}, version {self.version or 'none'}"
+        return f"{self.id[:12]}: {verdict}{why}, version {self.version or 'none'}"
 
 
 def of_revision(target: Target, revision: str, since: str = "") -> list[Instance]:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from scripts import audit
-from scripts.cloud.logs import of_job, stamp
+from scripts.cloud.logs import both, of_job, stamp
 from scripts.cloud.run import Execution
 from scripts.errors import OpsError, Unreachable
 from scripts.service.target import Target
@@ -23,7 +23,7 @@ CLOCK_SKEW = timedelta(minutes=5)
 
 @dataclass(frozen=True)
 class Published:
-    """What an execution of the sync job did. Without a record (it was lost) only the execution's name is known."""
+    """What an execution of the sync job did; version and serial are the active ones afterwards."""
 
     execution: str
     changed: bool
@@ -31,7 +31,6 @@ class Published:
     serial: int
     upstream_bytes: int
     reused_bytes: int
-    moved: tuple[str, ...]
     seconds: float
 
     @property
@@ -46,13 +45,12 @@ class Published:
             ("manifest version", f"{self.version or 'unknown'}, serial {self.serial}"),
             ("pulled upstream", size(self.upstream_bytes)),
             ("reused", size(self.reused_bytes)),
-            *(("moved upstream", line) for line in self.moved),
             ("seconds", f"{self.seconds:.1f}"),
         ]
 
     def as_json(self) -> dict[str, Any]:
         """The result of `invoke sync --json`."""
-        return {**vars(self), "moved": list(self.moved), "seconds": round(self.seconds, 3)}
+        return {**vars(self), "seconds": round(self.seconds, 3)}
 
 
 def run_sync(target: Target, say: Callable[[str], None]) -> Published:
@@ -76,18 +74,23 @@ def run_sync(target: Target, say: Callable[[str], None]) -> Published:
 
 
 def published(execution: str, record: dict[str, Any] | None, seconds: float) -> Published:
-    """The result from the audit record that the execution itself wrote."""
+    """The result from the audit record that the execution itself wrote; it writes none when it changed nothing."""
     details = (record or {}).get("details", {})
     return Published(
         execution=execution,
-        changed=bool(details.get("changed", record is None)),
+        changed=record is not None,
         version=str(details.get("version") or ""),
         serial=int(details.get("serial") or 0),
         upstream_bytes=int(details.get("upstream_bytes") or 0),
         reused_bytes=int(details.get("reused_bytes") or 0),
-        moved=tuple(str(line) for line in details.get("moved") or ()),
         seconds=seconds,
     )
+
+
+def warnings(target: Target, execution: str) -> list[str]:
+    """What an execution warned of, as far as the logs have it already."""
+    found = target.logs.entries(both(of_job(target.job_name, execution), "severity>=WARNING"), limit=20)
+    return [entry.text for entry in found]
 
 
 class _Progress:

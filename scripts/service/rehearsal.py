@@ -8,11 +8,12 @@ from typing import Any
 
 from scripts.cloud import connect, standin
 from scripts.cloud.standin import Address
-from scripts.errors import BadInput, NotFound, Unreachable
+from scripts.errors import BadInput, NotFound, OpsError, Unreachable
 from scripts.service.steps import Steps, Talk
 from scripts.settings import load, project
 
-MAX_INSTANCES = 100
+MAX_INSTANCES = 50
+SCALE_TIMEOUT_S = 300.0  # an instance may wait for a version until its startup probe gives up
 
 
 def folder() -> Path:
@@ -73,21 +74,36 @@ def upstreams(*, stop: bool, start: bool) -> dict[str, Any]:
 
 
 def scale(service: str, count: int) -> dict[str, Any]:
-    """Set how many instances of a service run. service: its name in Cloud Run, or its short name.
+    """Start instances of a service until `count` run. service: its name in Cloud Run, or its short name.
 
-    Raises BadInput for a count, NotFound for an unknown service.
+    Raises BadInput for a count that cannot be (the stand-in only adds), NotFound for an unknown service.
     """
-    if not 0 <= count <= MAX_INSTANCES:
+    if not 1 <= count <= MAX_INSTANCES:
         found = "nothing" if count < 0 else count
-        raise BadInput(f"--instances: found {found}, expected 0 to {MAX_INSTANCES}", "For example: --instances 3")
+        raise BadInput(f"--instances: found {found}, expected 1 to {MAX_INSTANCES}", "For example: --instances 3")
     url = _url()
     for name in (service, *_cloud_run_names(service)):
+        running = [item for item in _instances(url, name) if item["state"] == "ready"]
+        if running and count < len(running):
+            text = f"{len(running)} instances of {name} run; the stand-in adds instances and removes none"
+            raise BadInput(text, "Run: ./dev invoke local.down, then local.up: it starts min_instances again.")
+        if count == len(running):
+            return {"service": name, "running": count, "started": 0}
         try:
-            told: dict[str, Any] = standin.call(url, f"/_local/services/{name}/instances", {"instances": count})
+            body = {"count": count - len(running)}
+            told = standin.call(url, f"/_local/services/{name}/instances", body, timeout_s=SCALE_TIMEOUT_S)
         except NotFound:
             continue
-        return told
+        if told.get("problem"):
+            text = f"only {told['ready']} of {body['count']} further instances became ready: {told['problem']}"
+            raise OpsError(text, "Run: ./dev invoke logs --env ENV")
+        return {"service": name, "running": count, "started": told["ready"]}
     raise NotFound(f"service {service!r} does not run in the stand-in", "Run: ./dev invoke local.status")
+
+
+def _instances(url: str, service: str) -> list[dict[str, Any]]:
+    listed: list[dict[str, Any]] = standin.call(url, f"/_local/instances?service={service}")["instances"]
+    return listed
 
 
 def rows(found: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -96,7 +96,7 @@ def upstreams(c: Any, stop: bool = False, start: bool = False, json: bool = Fals
     }
 )
 def scale(c: Any, instances: int = -1, service: str = "tabular", json: bool = False) -> None:
-    """Run more or fewer instances of a service in the stand-in, as traffic would make Cloud Run do."""
+    """Start further instances of a service in the stand-in, as traffic would make Cloud Run do."""
     from scripts.service import rehearsal
     from scripts.tasks._screen import Screen
 
