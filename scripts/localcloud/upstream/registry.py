@@ -83,7 +83,7 @@ class Registry:
         match = _DIGEST.fullmatch(request.params["digest"])
         if match is None:
             return _error(400, "DIGEST_INVALID", "expected sha256: and 64 hexadecimal digits")
-        content = await self._catalog.blob(match.group(1))
+        content = await self._catalog.blob(match.group(1), "ollama")
         if content is None or not self._catalog.tags("ollama", _name(request)):
             return _error(404, "BLOB_UNKNOWN", "blob unknown to registry")
         headers = (("docker-content-digest", match.group(0)), ("accept-ranges", "bytes"))

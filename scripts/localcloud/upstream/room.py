@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import secrets
 import threading
+import time
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,9 +26,14 @@ _KINDS = ("ollama", "huggingface")
 
 
 class CorpusKeeper:
-    """Fetches the real model in a thread when it is first asked for; after a failure the next ask tries anew."""
+    """Fetches the real model in a thread when it is first asked for.
 
-    def __init__(self, context: Context) -> None:
+    A failure is remembered for forget_s: the tries of one client get the same answer, the next command a new attempt.
+    """
+
+    def __init__(self, context: Context, forget_s: float = 5.0) -> None:
+        self._forget_s = forget_s
+        self._failed_at = 0.0
         self._state = context.state.parent
         self._shared = context.project_root / ".local"
         self._cancel = threading.Event()
@@ -35,15 +41,18 @@ class CorpusKeeper:
 
     async def files(self, patience_s: float = CORPUS_PATIENCE_S) -> tuple[CorpusFile, ...]:
         """The files. Raises ApiError 503: with Retry-After while they are being fetched, else with the remedy."""
-        if self._task is None or (self._task.done() and self._task.exception() is not None):
+        stale = self._failed_at and time.monotonic() - self._failed_at >= self._forget_s
+        if self._task is None or stale:
+            self._failed_at = 0.0
             self._task = self._begin()
-        done, _ = await asyncio.wait([self._task], timeout=patience_s)
+        task = self._task
+        done, _ = await asyncio.wait([task], timeout=patience_s)
         if not done:
             raise ApiError(503, "The model is being fetched from the package index", headers=(("retry-after", "2"),))
-        error = self._task.exception()
+        error = task.exception()
         if isinstance(error, OpsError):
             raise ApiError(503, f"{error.message}. {error.remedy}")
-        return self._task.result()
+        return task.result()
 
     def stop(self) -> None:
         """End a fetch that is under way."""
@@ -64,6 +73,7 @@ class CorpusKeeper:
         future: asyncio.Future[tuple[CorpusFile, ...]] = loop.create_future()
 
         def settle(files: tuple[CorpusFile, ...], error: Exception | None) -> None:
+            self._failed_at = time.monotonic() if error is not None else 0.0
             if not future.done():
                 future.set_result(files) if error is None else future.set_exception(error)
 

@@ -191,7 +191,7 @@ def explanation(body: bytes) -> str:
     for key in ("errors", "error", "message"):
         value = value.get(key, value) if isinstance(value, dict) else value
         value = value[0] if isinstance(value, list) and value else value
-    return f" ({value[:300]})" if isinstance(value, str) and value.isprintable() else ""
+    return f" ({value[:900]})" if isinstance(value, str) and value.isprintable() else ""
 
 
 def _beginning(response: requests.Response) -> bytes:

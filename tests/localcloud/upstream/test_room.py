@@ -23,6 +23,7 @@ from scripts.localcloud.web import ApiError
 pytestmark = pytest.mark.process
 ROOT = Path(__file__).resolve().parents[3]
 ACCEPT = {"Accept": "application/vnd.docker.distribution.manifest.v2+json"}
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 TINY = {"kind": "ollama", "name": "library/tiny", "tag": "1b", "size_bytes": 1_000_003}
 
 
@@ -183,6 +184,13 @@ def test_unknown_paths_are_not_found(shared_standin: Any) -> None:
         assert requests.get(shared_standin.url + path, timeout=10).status_code == 404
 
 
+def test_the_real_model_can_be_prepared_before_it_is_asked_for(standin: Any) -> None:
+    assert standin.get("/_local/upstreams")["corpus"] == {"state": "not asked for yet"}
+    assert standin.post("/_local/upstreams/corpus")["state"] in ("fetching", "ready")
+    assert requests.get(f"{standin.url}/upstream/huggingface/api/models/{MINILM}", timeout=60).status_code == 200
+    assert standin.get("/_local/upstreams")["corpus"] == {"state": "ready"}
+
+
 def test_the_synthetic_model_is_the_same_everywhere(shared_standin: Any) -> None:
     raw = registry(
         shared_standin.url, "library/synthetic/manifests/64m", **token(shared_standin.url, "library/synthetic")
@@ -202,14 +210,18 @@ def test_a_model_that_cannot_be_fetched_is_told_and_tried_again(
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     state = tmp_path / "cloud"
     state.mkdir()
-    keeper = CorpusKeeper(Context(state, "http://127.0.0.1:1", tmp_path / "project", Database(state / "state.db")))
+    context = Context(state, "http://127.0.0.1:1", tmp_path / "project", Database(state / "state.db"))
+    keeper, patient = CorpusKeeper(context, forget_s=0.0), CorpusKeeper(context)
 
     async def ask_twice() -> int:
-        with pytest.raises(ApiError, match="could not be fetched from the package index") as caught:
-            await keeper.files()
-        assert caught.value.code == 503
+        for asked in (patient, keeper):
+            with pytest.raises(ApiError, match="could not be fetched from the package index") as caught:
+                await asked.files()
+            assert caught.value.code == 503
         assert keeper.status()["state"] == "failed"
         shutil.copytree(ready, tmp_path / "corpus" / ready.name)
+        with pytest.raises(ApiError):
+            await patient.files()
         return len(await keeper.files())
 
     assert asyncio.run(ask_twice()) == 13
