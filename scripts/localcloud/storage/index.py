@@ -6,7 +6,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from scripts.localcloud.context import Database
 from scripts.localcloud.storage.records import Bucket, Record, dump
@@ -26,6 +26,13 @@ CREATE INDEX IF NOT EXISTS storage_bodies ON storage_objects(body);
 CREATE TABLE IF NOT EXISTS storage_clock(one INTEGER PRIMARY KEY CHECK (one = 1), generation INTEGER NOT NULL);
 INSERT OR IGNORE INTO storage_clock VALUES (1, 0);
 """
+
+
+class Position(NamedTuple):
+    """Which generation of which name."""
+
+    name: str
+    generation: int
 
 
 class Index:
@@ -76,12 +83,20 @@ class Index:
             row = self._db.row(sql, bucket, name, generation)
         return _record(row) if row is not None else None
 
-    def scan(self, bucket: str, name: str, generation: int, *, versions: bool) -> Iterator[Record]:
-        """Generations from (name, generation) on, by name and then by age; without versions only live ones."""
+    def live(self, bucket: str, first: str) -> Iterator[Record]:
+        """Live generations from a name on, by name."""
+        sql = "SELECT * FROM storage_objects WHERE bucket = ? AND name >= ? AND live = 1 ORDER BY name"
+        return map(_record, self._db.cursor(sql, (bucket, first)))
+
+    def positions(self, bucket: str, name: str, generation: int, *, versions: bool) -> Iterator[Position]:
+        """From (name, generation) on, by name and then by age; without versions only live ones.
+
+        Names alone, as a list looks at many and shows few.
+        """
         live = "" if versions else "AND live = 1"
-        sql = f"""SELECT * FROM storage_objects WHERE bucket = ? AND (name, generation) >= (?, ?) {live}
-                  ORDER BY name, generation"""
-        return map(_record, self._db.cursor(sql, (bucket, name, generation)))
+        sql = f"""SELECT name, generation FROM storage_objects
+                  WHERE bucket = ? AND (name, generation) >= (?, ?) {live} ORDER BY name, generation"""
+        return (Position(*row) for row in self._db.cursor(sql, (bucket, name, generation)))
 
     def put(self, record: Record) -> None:
         """Insert or replace a generation's row."""

@@ -48,9 +48,10 @@ class Objects:
         answer: dict[str, Any] = {"kind": "storage#objects"}
         if listing.truth(request.query.get("softDeleted")):
             return Response.of_json(answer)  # nothing is kept after its deletion
-        page = listing.page(query, partial(self._store.index.scan, bucket, versions=query.versions))
+        page = listing.page(query, partial(self._store.index.positions, bucket, versions=query.versions))
         if page.items:
-            answer["items"] = [record.resource(request.base_url) for record in page.items]
+            records = (self._store.find(bucket, *position) for position in page.items)
+            answer["items"] = [record.resource(request.base_url) for record in records]
         if page.prefixes:
             answer["prefixes"] = page.prefixes
         if page.token:

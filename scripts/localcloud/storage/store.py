@@ -127,7 +127,7 @@ class Store:
 
     def live(self, bucket: str, prefix: str = "") -> Iterator[Record]:
         """The live objects under a prefix, by name."""
-        for record in self.index.scan(bucket, prefix, 0, versions=False):
+        for record in self.index.live(bucket, prefix):
             if not record.name.startswith(prefix):
                 return
             yield record
