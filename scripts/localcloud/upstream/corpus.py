@@ -8,7 +8,6 @@ import importlib.util
 import json
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import threading
@@ -17,10 +16,14 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from scripts.errors import BadInput, Interrupted, OpsError, Unreachable
 from scripts.localcloud.upstream.content import Digests, Hasher, Stored, digest
 from scripts.process import kill_group, redact, spawn
+
+if TYPE_CHECKING:
+    import subprocess
 
 ROOT = Path(__file__).resolve().parents[3]
 LOCK_FILE = ROOT / "models.lock"
