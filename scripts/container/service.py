@@ -225,7 +225,7 @@ def serve(runtime: Runtime, active: Active, environ: dict[str, str], began: floa
     """
     import uvicorn
 
-    listener = bind(runtime.port)
+    listener = bind(runtime.port, runtime.bind)
     instance = Instance(runtime, active, environ, began)
     config = uvicorn.Config(
         instance.app(), log_config=None, access_log=False, lifespan="on", server_header=False, date_header=False,
@@ -248,12 +248,12 @@ def serve(runtime: Runtime, active: Active, environ: dict[str, str], began: floa
     return ExitCode.FAILED if instance.failed is not None else ExitCode.OK
 
 
-def bind(port: int) -> socket.socket:
-    """A listening socket on every interface, as Cloud Run's container contract asks; Refused when it cannot be had."""
+def bind(port: int, address: str = "0.0.0.0") -> socket.socket:
+    """A listening socket; on Cloud Run it has to be every interface. Raises Refused when it cannot be had."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind(("0.0.0.0", port))
+        listener.bind((address, port))
         listener.listen(2048)
     except OSError as error:
         listener.close()

@@ -25,7 +25,7 @@ MANAGED = frozenset({
 PLATFORM = frozenset({
     "PORT", "K_SERVICE", "K_REVISION", "K_CONFIGURATION", "CLOUD_RUN_JOB", "CLOUD_RUN_EXECUTION",
     "CLOUD_RUN_TASK_INDEX", "CLOUD_RUN_TASK_COUNT", "CLOUD_RUN_TASK_ATTEMPT", "MODELSHELF_ENDPOINT",
-    "MODELSHELF_INSTANCE_ID", "MODELSHELF_MOUNT_MODE",
+    "MODELSHELF_INSTANCE_ID", "MODELSHELF_MOUNT_MODE", "MODELSHELF_BIND",
 })  # fmt: skip
 
 
@@ -67,6 +67,7 @@ class Runtime:
     endpoint: str | None = None
     instance_id: str = ""
     mount_mode: str = ""
+    bind: str = "0.0.0.0"  # Cloud Run's container contract: every interface
     home: Path | None = None
     tmpdir: Path | None = None
 
@@ -155,6 +156,7 @@ def _platform(read: _Reader) -> dict[str, Any]:
         "endpoint": environ.get("MODELSHELF_ENDPOINT") or None,
         "instance_id": environ.get("MODELSHELF_INSTANCE_ID", ""),
         "mount_mode": environ.get("MODELSHELF_MOUNT_MODE", ""),
+        "bind": environ.get("MODELSHELF_BIND") or "0.0.0.0",
         "home": Path(environ["HOME"]) if environ.get("HOME") else None,
         "tmpdir": Path(environ["TMPDIR"]) if environ.get("TMPDIR") else None,
     }

@@ -221,6 +221,7 @@ class World:
         environ = {
             "PATH": os.environ["PATH"], "HOME": str(home), "TMPDIR": str(home), "PORT": str(port),
             "MODELSHELF_ENDPOINT": self.url, "MODELSHELF_INSTANCE_ID": f"i-{number}", "LANG": "C.UTF-8",
+            "MODELSHELF_BIND": "127.0.0.1",
             "K_SERVICE": "tabular-service", "K_REVISION": "tabular-service-00001",
         } | to_environ(runtime) | more  # fmt: skip
         drop = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if drop_root and os.geteuid() == 0 else []

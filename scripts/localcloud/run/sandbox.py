@@ -125,6 +125,7 @@ class Sandboxes:
             **platform,
             "MODELSHELF_ENDPOINT": self._context.url,
             "MODELSHELF_MOUNT_MODE": mounter.mode,
+            "MODELSHELF_BIND": "127.0.0.1",  # nobody but the front may reach an instance
             leftovers.ID_VARIABLE: identity,
         }
         (folder / "root").mkdir(parents=True, exist_ok=True)
