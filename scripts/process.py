@@ -63,19 +63,7 @@ def run(
     ]
     for pump in pumps:
         pump.start()
-    try:
-        if stdin is not None and child.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                child.stdin.write(stdin.encode())
-            child.stdin.close()
-        code = child.wait(timeout=timeout_s)
-    except subprocess.TimeoutExpired:
-        kill_group(child)
-        late = f"{argv[0]} did not finish within {timeout_s:g} s"
-        raise OpsError(late, "Run it by hand to see where it hangs.") from None
-    except BaseException:
-        kill_group(child)
-        raise
+    code = _finish(child, argv[0], timeout_s, stdin)
     for pump in pumps:
         pump.join()
     out, err = ("".join(lines) for lines in captured)
@@ -119,6 +107,23 @@ def kill_group(child: subprocess.Popen[Any], sig: signal.Signals = signal.SIGKIL
         os.killpg(child.pid, sig)
     if sig is signal.SIGKILL:
         child.wait()
+
+
+def _finish(child: subprocess.Popen[bytes], name: str, timeout_s: float, stdin: str | None) -> int:
+    """Feed a child and wait for its end; whatever interrupts this kills it and all it started."""
+    try:
+        if stdin is not None and child.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                child.stdin.write(stdin.encode())
+            child.stdin.close()
+        return child.wait(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        kill_group(child)
+        late = f"{name} did not finish within {timeout_s:g} s"
+        raise OpsError(late, "Run it by hand to see where it hangs.") from None
+    except BaseException:
+        kill_group(child)
+        raise
 
 
 def _pump(stream: IO[bytes] | None, lines: list[str], on_line: Callable[[str], None] | None) -> None:

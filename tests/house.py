@@ -10,7 +10,7 @@ MODULE_LINES = 400
 FUNCTION_LINES = 40
 ENVIRONMENTS = frozenset({"local", "dev", "staging", "prod"})
 # Tests that follow a user's path or another party's client, and not a module.
-FREE_FOLDERS = ("contract", "e2e", "runbooks", "terraform", "docs")
+FREE_FOLDERS = ("contract", "docker", "docs", "e2e", "runbooks", "terraform")
 
 
 def sources(root: Path) -> list[Path]:

@@ -43,16 +43,7 @@ def new_revision(service: Document, now: str) -> Document:
             "creationTimestamp": now,
             "labels": labels,
             "annotations": dict(given.get("annotations") or {}),
-            "ownerReferences": [
-                {
-                    "apiVersion": SERVING,
-                    "kind": "Configuration",
-                    "name": metadata["name"],
-                    "uid": metadata["uid"],
-                    "controller": True,
-                    "blockOwnerDeletion": True,
-                }
-            ],
+            "ownerReferences": [_owner(metadata)],
         },
         "spec": copy.deepcopy(template["spec"]),
         "status": {
@@ -60,6 +51,17 @@ def new_revision(service: Document, now: str) -> Document:
             "serviceName": metadata["name"],
             "conditions": revision_conditions([], UNKNOWN, "Deploying", "The revision is being started.", now),
         },
+    }
+
+
+def _owner(configuration: Document) -> Document:
+    return {
+        "apiVersion": SERVING,
+        "kind": "Configuration",
+        "name": configuration["name"],
+        "uid": configuration["uid"],
+        "controller": True,
+        "blockOwnerDeletion": True,
     }
 
 
