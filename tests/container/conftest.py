@@ -186,6 +186,7 @@ class World:
         self.bucket, self.run = cloud.bucket(self.name), cloud.run()
         self.bucket.create("europe-west1", {})
         self.key = signing.make_key(folder / "keys")
+        self.python = sys.executable
         self.children: list[Child] = []
 
     def model(self, size_bytes: int = 50_000, seed: int = 1) -> ModelSpec:
@@ -228,7 +229,7 @@ class World:
         out = self.folder / f"{number}.out"
         with out.open("wb") as stdout, out.with_suffix(".err").open("wb") as stderr:
             process = subprocess.Popen(
-                [*drop, sys.executable, "-m", "scripts.container", *(arguments or ("start",))],
+                [*drop, self.python, "-m", "scripts.container", *(arguments or ("start",))],
                 cwd=ROOT, env=environ, stdout=stdout, stderr=stderr,
             )  # fmt: skip
         self.children.append(Child(process, out, port))

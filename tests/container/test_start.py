@@ -319,3 +319,18 @@ def test_an_execution_that_runs_already_is_not_doubled(world: Any) -> None:
     world.mirror()
     child.ready()
     assert child.stop() == 0
+
+
+@pytest.mark.full
+def test_the_packages_of_the_image_alone_run_both_commands(world: Any, minilm: Path) -> None:
+    venv, lock = world.folder / "venv", Path(__file__).parents[2] / "docker" / "requirements.tabular.lock"
+    subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
+    world.python = str(venv / "bin" / "python")
+    install = [world.python, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "-r", str(lock)]
+    subprocess.run(install, check=True)
+    world.sync(MINILM)
+    world.mirror()
+    child = world.start(world.runtime(MINILM))
+    child.ready()
+    assert child.get("/warmup")[0] == 200
+    assert child.stop() == 0
