@@ -11,6 +11,7 @@ from typing import Any
 from scripts.cloud.rest import Access, Api
 
 PAGE_SIZE = 1000
+FOLLOW_LIMIT = 100_000
 OVERLAP_S = 10.0  # entries may become visible a little after entries that are younger
 
 
@@ -122,22 +123,24 @@ class LogsClient:
         return self.entries(condition, since=since, limit=limit, newest_first=True)[::-1]
 
     def follow(
-        self, condition: str, *, since: datetime, poll_s: float = 1.0, go_on: Callable[[], bool] = lambda: True
-    ) -> Iterator[Entry]:
-        """Entries since a moment and then those that arrive, each once, until go_on() is False."""
+        self, condition: str, *, since: datetime, limit: int = 100, poll_s: float = 1.0,
+        go_on: Callable[[], bool] = lambda: True,
+    ) -> Iterator[Entry]:  # fmt: skip
+        """The youngest `limit` entries since a moment, then those that arrive, each once, until go_on() is False."""
+        floor, fresh = stamp(since), self.tail(condition, since=since, limit=limit)
         seen: dict[tuple[str, str], str] = {}
-        floor = stamp(since)
         while go_on():
-            for item in self.entries(condition, since=floor, limit=100_000):
+            for item in fresh:
                 key = (item.timestamp, item.insert_id)
                 if key not in seen:
                     seen[key] = item.timestamp
                     yield item
             if seen:
                 newest = datetime.fromisoformat(max(seen.values()))
-                floor = max(floor, stamp(newest - timedelta(seconds=OVERLAP_S)))
+                floor = max(floor, stamp(newest - timedelta(seconds=OVERLAP_S)), min(seen.values()))
                 seen = {key: when for key, when in seen.items() if when >= floor}
             time.sleep(poll_s)
+            fresh = self.entries(condition, since=floor, limit=FOLLOW_LIMIT)
 
 
 def entry(body: Mapping[str, Any]) -> Entry:

@@ -29,6 +29,8 @@ START_TIMEOUT_S = 60.0
 CORPUS_TIMEOUT_S = 900.0
 STOP_TIMEOUT_S = 25.0  # instances get 10 s between SIGTERM and SIGKILL
 UP = "Run: ./dev invoke local.up"
+ROOM = "Make room there, or name a folder you can write to: MODELSHELF_STATE=DIR"
+FULL_BYTES = 64 << 10
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,9 @@ def call(url: str, path: str, body: Any = None, *, timeout_s: float = 30.0) -> A
     except urllib.error.HTTPError as error:
         raise _refusal(error, path) from error
     except (OSError, ValueError) as error:
-        raise Unreachable(f"the stand-in at {url} does not answer ({error})", UP) from error
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        text = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
+        raise Unreachable(f"the stand-in at {url} does not answer ({text})", UP) from error
 
 
 def check(url: str, *, timeout_s: float = 5.0) -> dict[str, Any]:
@@ -182,27 +186,29 @@ def _reported(code: int, output: str, log_path: Path) -> OpsError:
         with contextlib.suppress(ValueError, KeyError, TypeError):
             told = json.loads(line)
             return kind(f"the stand-in cannot start: {told['error']}", told.get("remedy") or f"Its log: {log_path}")
-    last = next((line for line in reversed(output.splitlines()) if line.strip()), "nothing was said")
+    last = next((line for line in reversed(output.splitlines()) if line.strip()), "")
+    if not last and shutil.disk_usage(log_path.parent).free < FULL_BYTES:
+        return OpsError(f"the stand-in cannot start: no space is left in {log_path.parent}", ROOM)
+    last = last or "nothing was said"
     return kind(f"the stand-in ended with {code} while starting: {last}", f"Its log: {log_path}")
 
 
 @contextlib.contextmanager
 def _turn(state: Path) -> Iterator[None]:
     """Only one process at a time starts a daemon on a folder; the kernel frees the lock of one that dies."""
-    remedy = "Make room there, or name a folder you can write to: MODELSHELF_STATE=DIR"
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = (state / "start.lock").open("a")
     except OSError as error:
         reason = f"{error.strerror or error} ({error.filename or state})"
-        raise OpsError(f"cannot keep the stand-in's state in {state}: {reason}", remedy) from error
+        raise OpsError(f"cannot keep the stand-in's state in {state}: {reason}", ROOM) from error
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             yield
         except OSError as error:
             reason = f"{error.strerror or error} ({error.filename or state})"
-            raise OpsError(f"cannot start the stand-in in {state}: {reason}", remedy) from error
+            raise OpsError(f"cannot start the stand-in in {state}: {reason}", ROOM) from error
 
 
 def _known(state: Path) -> Address | None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from scripts import audit, lease
+from scripts import audit
 from scripts.cloud.logs import of_service
 from scripts.cloud.run import ServiceState
 from scripts.errors import BadInput, OpsError, Unreachable
@@ -33,8 +33,6 @@ from scripts.units import size
 
 READY_TIMEOUT_S = 600.0
 JOB_TIMEOUT_S = 120.0
-# Longer than a lease lives: one that a killed command left behind is waited out, one that is renewed is refused.
-LEASE_WAIT_S = 25.0
 SHOWN_CHANGES = 20
 
 
@@ -170,7 +168,8 @@ class Deployment:
             if reason:
                 self.steps.talk.note(f"syncing: {reason}")
                 ran = publication.run_sync(self.target, self.steps.talk.progress)
-                self.done.append(Change(Action.RUN, f"job {self.target.job_name}", after=ran.execution))
+                if ran.changed:
+                    self.done.append(Change(Action.RUN, f"job {self.target.job_name}", after=ran.execution))
                 self._live = observe.look(self.target)
                 self.published = replace(ran, version=self.live.version, serial=self.live.serial)
                 for warning in publication.warnings(self.target, ran.execution):
@@ -245,7 +244,7 @@ class Deployment:
     def exclusive(self) -> Iterator[None]:
         """Hold the lease, and leave an audit record of what was changed, however it ends."""
         name, what = self.target.lease_name, f"{self.command} {self.target.name} on {self.settings.environment}"
-        with lease.hold(self.target.bucket, name, what, wait_s=LEASE_WAIT_S, on_wait=self._waiting) as held:
+        with ownership.exclusive(self.target, name, what, self._waiting) as held:
             self._lease = held
             try:
                 yield

@@ -46,7 +46,7 @@ def entries(
     where = of_job(reached.job_name, source) if wanted.job else of_service(reached.name, source)
     condition = both(where, f"severity>={level}" if level else "")
     if follow:
-        yield from reached.logs.follow(condition, since=floor, go_on=go_on)
+        yield from reached.logs.follow(condition, since=floor, limit=wanted.limit, go_on=go_on)
     else:
         yield from reached.logs.tail(condition, since=floor, limit=wanted.limit)
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from scripts import lease
 from scripts.cloud.scheduler import Schedule
 from scripts.errors import Refused
+from scripts.lease import Holder, Lease
 from scripts.models import signing
 from scripts.plan import Action, Change
 from scripts.service.target import Target
 from scripts.settings import keys
 from scripts.settings.types import TrustedKey
+
+LEASE_TTL_S = 12.0
+# Longer than a lease lives: one that a killed command left behind is waited out, one that is renewed is refused.
+LEASE_WAIT_S = 15.0
 
 
 @dataclass(frozen=True)
@@ -91,6 +99,13 @@ def make_schedule(target: Target) -> Schedule:
         paused=not sync.schedule_enabled,
         account=sync.service_account,
     )
+
+
+def exclusive(
+    target: Target, name: str, purpose: str, on_wait: Callable[[Holder], None] | None = None
+) -> AbstractContextManager[Lease]:
+    """Hold a lease in the environment's bucket. Raises Refused when a living command keeps it."""
+    return lease.hold(target.bucket, name, purpose, ttl_s=LEASE_TTL_S, wait_s=LEASE_WAIT_S, on_wait=on_wait)
 
 
 def labels(target: Target) -> dict[str, str]:

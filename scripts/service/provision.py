@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from scripts import audit, lease
+from scripts import audit
 from scripts.errors import OpsError, Refused
 from scripts.plan import Action, Change, Plan
 from scripts.service import ownership, target
@@ -17,7 +17,6 @@ from scripts.settings.model import Settings
 
 # What Terraform puts into a shell: a deploy replaces it by the real image.
 HELLO_IMAGE = "us-docker.pkg.dev/cloudrun/container/hello"
-LEASE_WAIT_S = 25.0
 
 
 def provision(settings: Settings, service: str, talk: Talk, *, dry_run: bool = False) -> Plan:
@@ -35,7 +34,7 @@ def provision(settings: Settings, service: str, talk: Talk, *, dry_run: bool = F
     began = datetime.now(UTC)
     ownership.make_bucket(reached)
     purpose = f"provision {reached.name} on {settings.environment}"
-    with lease.hold(reached.bucket, reached.lease_name, purpose, wait_s=LEASE_WAIT_S):
+    with ownership.exclusive(reached, reached.lease_name, purpose):
         outcome = "failed"
         try:
             for change in plan.changes:

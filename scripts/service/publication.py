@@ -118,7 +118,8 @@ def last_lines(target: Target, condition: str, since: datetime | str = "", limit
 
 def _why(target: Target, execution: Execution, since: datetime) -> str:
     lines = last_lines(target, of_job(target.job_name, execution.name), since)
-    reason = f": {execution.message}" if execution.message else ""
+    first = next(iter(execution.message.splitlines()), "")  # the lines below say the rest
+    reason = f": {first}" if first else ""
     return "\n".join([f"execution {execution.name} of {target.job_name} failed{reason}", *lines])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from scripts.cloud.standin import Address
 from scripts.errors import BadInput, NotFound, OpsError, Unreachable
 from scripts.service.steps import Steps, Talk
 from scripts.settings import load, project
+from scripts.settings.model import Settings
 
 MAX_INSTANCES = 50
 SCALE_TIMEOUT_S = 300.0  # an instance may wait for a version until its startup probe gives up
@@ -73,37 +75,49 @@ def upstreams(*, stop: bool, start: bool) -> dict[str, Any]:
     return found
 
 
-def scale(service: str, count: int) -> dict[str, Any]:
-    """Start instances of a service until `count` run. service: its name in Cloud Run, or its short name.
+def scale(service: str, count: int, settings: Settings | None = None) -> dict[str, Any]:
+    """Start instances of a service until `count` run.
 
-    Raises BadInput for a count that cannot be (the stand-in only adds), NotFound for an unknown service.
+    service: its short name in the settings' environment; without settings its name in Cloud Run, or a short name of
+    any environment. Raises BadInput for a count that cannot be (the stand-in only adds), NotFound for an unknown
+    service, OpsError when an instance does not become ready.
     """
     if not 1 <= count <= MAX_INSTANCES:
         found = "nothing" if count < 0 else count
         raise BadInput(f"--instances: found {found}, expected 1 to {MAX_INSTANCES}", "For example: --instances 3")
     url = _url()
+    if settings is not None:
+        return _scale(url, settings.service(service).cloud_run_name, count, settings.project)
     for name in (service, *_cloud_run_names(service)):
-        running = [item for item in _instances(url, name) if item["state"] == "ready"]
-        if running and count < len(running):
-            text = f"{len(running)} instances of {name} run; the stand-in adds instances and removes none"
-            raise BadInput(text, "Run: ./dev invoke local.down, then local.up: it starts min_instances again.")
-        if count == len(running):
-            return {"service": name, "running": count, "started": 0}
-        try:
-            body = {"count": count - len(running)}
-            told = standin.call(url, f"/_local/services/{name}/instances", body, timeout_s=SCALE_TIMEOUT_S)
-        except NotFound:
-            continue
-        if told.get("problem"):
-            text = f"only {told['ready']} of {body['count']} further instances became ready: {told['problem']}"
-            raise OpsError(text, "Run: ./dev invoke logs --env ENV")
-        return {"service": name, "running": count, "started": told["ready"]}
+        with contextlib.suppress(NotFound):
+            return _scale(url, name, count, _owner(url, name))
     raise NotFound(f"service {service!r} does not run in the stand-in", "Run: ./dev invoke local.status")
 
 
-def _instances(url: str, service: str) -> list[dict[str, Any]]:
-    listed: list[dict[str, Any]] = standin.call(url, f"/_local/instances?service={service}")["instances"]
-    return listed
+def _owner(url: str, service: str) -> str:
+    """The project whose service is meant when only its name was given; empty when none of its instances runs."""
+    listed = standin.call(url, f"/_local/instances?service={service}")["instances"]
+    projects = sorted({str(item["project"]) for item in listed})
+    if len(projects) > 1:
+        text = f"several environments run a service {service!r}: projects {', '.join(projects)}"
+        raise BadInput(text, "Say which one: --env NAME")
+    return projects[0] if projects else ""
+
+
+def _scale(url: str, name: str, count: int, project_id: str) -> dict[str, Any]:
+    path = f"/_local/services/{name}/instances" + (f"?project={project_id}" if project_id else "")
+    listed = standin.call(url, f"/_local/instances?service={name}")["instances"]
+    running = sum(item["state"] == "ready" and item["project"] == project_id for item in listed)
+    if count < running:
+        text = f"{running} instances of {name} run; the stand-in adds instances and removes none"
+        raise BadInput(text, "Run: ./dev invoke local.down, then local.up: it starts min_instances again.")
+    if count == running:
+        return {"service": name, "running": running, "started": 0}
+    told = standin.call(url, path, {"count": count - running}, timeout_s=SCALE_TIMEOUT_S)
+    if told.get("problem"):
+        text = f"only {told['ready']} of {count - running} further instances became ready: {told['problem']}"
+        raise OpsError(text, "Run: ./dev invoke logs --env ENV")
+    return {"service": name, "running": running + told["ready"], "started": told["ready"]}
 
 
 def rows(found: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

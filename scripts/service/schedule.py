@@ -6,16 +6,15 @@ import contextlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
-from scripts import audit, lease
+from scripts import audit
 from scripts.cloud.scheduler import Schedule, Scheduler
 from scripts.errors import NotFound, OpsError
 from scripts.plan import Action, Change, Plan
-from scripts.service import target
+from scripts.service import ownership, target
 from scripts.service.target import Target
 from scripts.settings.model import Settings
 
 STATES = {"pause": "PAUSED", "resume": "ENABLED"}
-LEASE_WAIT_S = 25.0
 
 
 def plan(settings: Settings, verb: str) -> Plan:
@@ -74,7 +73,7 @@ def _found(reached: Target, scheduler: Scheduler) -> Schedule:
 @contextlib.contextmanager
 def _recorded(reached: Target, verb: str, todo: Plan) -> Iterator[None]:
     began, outcome = datetime.now(UTC), "failed"
-    with lease.hold(reached.bucket, f"schedule-{reached.job_name}", f"schedule.{verb}", wait_s=LEASE_WAIT_S):
+    with ownership.exclusive(reached, f"schedule-{reached.job_name}", f"schedule.{verb}"):
         try:
             yield
             outcome = "changed"

@@ -96,7 +96,7 @@ class Screen:
         grid.add_column(style="dim", no_wrap=True)
         grid.add_column(overflow="fold")
         for name, value in rows:
-            grid.add_row(Text(name), Text(value))
+            grid.add_row(Text(name), Text(value, style=_CELLS.get(value) or _CELLS.get(name, "")))
         self._put(Panel(grid, title=Text(title, style="bold"), title_align="left", border_style="dim", expand=False))
 
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -180,7 +180,10 @@ def show_error(message: str, remedy: str) -> None:
         console.print(Text(f"  {line}"))
 
 
-_CELLS = {"present": "green", "missing": "yellow", "MISSING": "bold red", "hit": "green", "miss": "yellow"}
+_CELLS = {
+    "present": "green", "missing": "yellow", "MISSING": "bold red", "healthy": "green", "degraded": "yellow",
+    "down": "bold red", "active": "green", "problem": "yellow",
+}  # fmt: skip
 
 
 def _console(stream: TextIO) -> Any:

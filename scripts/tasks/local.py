@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from scripts.tasks._command import begin, command
+from scripts.tasks._command import begin, command, settings_for
 
 
 @command(
@@ -95,12 +95,12 @@ def upstreams(c: Any, stop: bool = False, start: bool = False, json: bool = Fals
         "instances": "how many instances shall run (0 or more)",
     }
 )
-def scale(c: Any, instances: int = -1, service: str = "tabular", json: bool = False) -> None:
+def scale(c: Any, instances: int = -1, env: str = "", service: str = "tabular", json: bool = False) -> None:
     """Start further instances of a service in the stand-in, as traffic would make Cloud Run do."""
     from scripts.service import rehearsal
     from scripts.tasks._screen import Screen
 
     screen = Screen(json=json)
-    found = rehearsal.scale(service, instances)
+    found = rehearsal.scale(service, instances, settings_for(env) if env else None)
     screen.rows(service, rehearsal.rows(found))
     screen.result(found)
