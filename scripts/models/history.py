@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from scripts.models import statements
-from scripts.models.statements import Problem, Statement, Trusted
+from scripts.models.manifest import Manifest
+from scripts.models.statements import Problem, Statement
 from scripts.settings.types import TrustedKey
 
 if TYPE_CHECKING:
@@ -19,17 +20,20 @@ def verified(bucket: Bucket, keys: Sequence[TrustedKey]) -> Iterator[tuple[State
         yield statements.open_statement(bucket, serial, keys)
 
 
-def trusted_versions(bucket: Bucket, keys: Sequence[TrustedKey], *, limit: int) -> list[Trusted]:
-    """Up to `limit` versions whose statement, manifest and .done hold up, each once; files are not compared here."""
-    found: list[Trusted] = []
+def signed_manifests(bucket: Bucket, keys: Sequence[TrustedKey], *, limit: int) -> list[Manifest]:
+    """The manifests of up to `limit` versions as they were signed, newest statement first, each version once.
+
+    Whether their files are still there is not asked: this tells what was meant, and where bytes may be found.
+    """
+    found: list[Manifest] = []
     seen: set[str] = set()
     for item in verified(bucket, keys):
         if isinstance(item, Problem) or item[0].version in seen:
             continue
         seen.add(item[0].version)
-        opened = statements.open_version(bucket, *item)
-        if not isinstance(opened, Problem):
-            found.append(opened)
+        content = statements.open_manifest(bucket, item[0])
+        if not isinstance(content, Problem):
+            found.append(content)
         if len(seen) >= limit:
             break
     return found

@@ -123,7 +123,7 @@ def parse(data: bytes) -> Manifest:
 def _schema_version(value: Any) -> None:
     if isinstance(value, int) and not isinstance(value, bool) and value != SCHEMA_VERSION:
         raise BadInput(
-            f"manifest: schema_version: found {show(str(value)[:20])}, expected {SCHEMA_VERSION}, "
+            f"manifest: schema_version: found {str(value)[:20]}, expected {SCHEMA_VERSION}, "
             "the only one this program knows",
             "Update the program (git pull), or publish anew with: invoke sync",
         )

@@ -228,6 +228,17 @@ def open_statement(
 
 def open_version(bucket: Bucket, statement: Statement, envelope: dict[str, Any]) -> Trusted | Problem:
     """The version that a verified statement names, with its manifest and .done checked, or what is wrong with it."""
+    content = open_manifest(bucket, statement)
+    if isinstance(content, Problem):
+        return content
+    fault = _done_fault(bucket, statement)
+    if fault:
+        return Problem(layout.done_name(statement.version), fault, _REPUBLISH, "done")
+    return Trusted(statement.serial, statement.version, content, statement.manifest_sha256, statement, envelope)
+
+
+def open_manifest(bucket: Bucket, statement: Statement) -> Manifest | Problem:
+    """The manifest that a verified statement signed, or what is wrong with it; whether it is complete is not asked."""
     name = layout.manifest_name(statement.version)
     try:
         found = bucket.read(name, limit_bytes=manifest.MAX_BYTES)
@@ -239,15 +250,12 @@ def open_version(bucket: Bucket, statement: Statement, envelope: dict[str, Any])
             what = f"has the digest {digest[:12]}…, but statement {statement.serial} signed {signed}…: altered"
             return Problem(name, what, _REPUBLISH, "manifest")
         content = manifest.parse(found[0])
-        if content.version != statement.version:
-            what = f"is the manifest of {content.version}, expected {statement.version}"
-            return Problem(name, what, _REPUBLISH, "manifest")
     except BadInput as error:
         return Problem(name, error.message, error.remedy, "manifest")
-    fault = _done_fault(bucket, statement)
-    if fault:
-        return Problem(layout.done_name(statement.version), fault, _REPUBLISH, "done")
-    return Trusted(statement.serial, statement.version, content, digest, statement, envelope)
+    if content.version != statement.version:
+        what = f"is the manifest of {content.version}, expected {statement.version}"
+        return Problem(name, what, _REPUBLISH, "manifest")
+    return content
 
 
 def _done_fault(bucket: Bucket, statement: Statement) -> str:

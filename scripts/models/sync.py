@@ -15,6 +15,7 @@ from scripts import audit, lease
 from scripts.errors import BadInput, OpsError, Unreachable
 from scripts.models import compare, gate, history, holds, layout, leftovers, manifest, publish, statements, transfer
 from scripts.models.compare import Moved
+from scripts.models.manifest import Manifest
 from scripts.models.publish import Publisher
 from scripts.models.sources.base import Resolved, Source
 from scripts.models.statements import Problem, Reading, Trusted
@@ -71,10 +72,12 @@ def sync(
     command: str = "sync",
     min_serial: int = 0,
     wait_s: float = WAIT_S,
+    lease_ttl_s: float = LEASE_TTL_S,
 ) -> SyncResult:
     """Make the active version hold the models of the settings; changed is False when it does already or a hold is set.
 
-    execution: the job execution that runs this, for the audit. wait_s: how long to wait for another sync. Raises
+    execution: the job execution that runs this, for the audit. wait_s: how long to wait for another sync, which
+    after it was killed still holds the lease for lease_ttl_s. Raises
     BadInput, Refused (lease, unknown signing key), Conflict (somebody else committed), and what sources and bucket
     raise; the active version stays what it was then, and finished files are taken up by the next run.
     """
@@ -85,7 +88,7 @@ def sync(
         say(f"another sync is at work ({holder.owner}, {holder.purpose}); waiting for it")
 
     purpose = f"sync of {environment}".removesuffix(" of ") + (f" ({execution})" if execution else "")
-    with lease.hold(bucket, LEASE, purpose, ttl_s=LEASE_TTL_S, wait_s=wait_s, on_wait=waiting) as held:
+    with lease.hold(bucket, LEASE, purpose, ttl_s=lease_ttl_s, wait_s=wait_s, on_wait=waiting) as held:
         serial = publish.next_serial(bucket, min_serial)
         publisher = Publisher(bucket, signer, tuple(keys), held, serial)
         run = _Sync(publisher, tuple(specs), sources, say, min_serial)
@@ -169,28 +172,26 @@ class _Sync:
             self.say(f"held at {hold.version} since {hold.since}: {hold.reason or 'no reason given'}; nothing pulled")
             self._mend(active)
             return self._result("held", active, (), began, hold)
-        resolved = self._resolve(active, reading)
+        resolved = self._resolve(self._meant(reading))
         moved = tuple(compare.moved_of(model) for model in resolved if model.moved_to)
         for tag in moved:
             self.say(f"{tag.source} moved upstream to {tag.upstream}; {tag.published} stays published")
         if active is not None and compare.up_to_date(active.manifest, resolved):
             return self._unchanged(active, moved, began)
-        trusted = self._publish(resolved, self._versions(active))
+        trusted = self._publish(resolved)
         return self._result("published", trusted, moved, began)
 
-    def _resolve(self, active: Trusted | None, reading: Reading) -> list[Resolved]:
-        """The revisions to publish; what was pinned by the active (or last signed) manifest stays."""
-        before = active
-        if before is None and reading.problems:
-            # Its files are gone, but what was signed still says which revisions were meant.
-            before = statements.read_trusted(
-                self.publisher.bucket, self.publisher.keys, min_serial=self.min_serial
-            ).trusted
-        pinned = (
-            {(model.name, model.kind, model.source): model.revision for model in before.manifest.models}
-            if before
-            else {}
-        )
+    def _meant(self, reading: Reading) -> Manifest | None:
+        """What was published last as it was signed. Its files may be damaged and an older version serve: a repair
+        must bring back this one's revisions, not the older one's."""
+        if reading.trusted is not None and not reading.problems:
+            return reading.trusted.manifest
+        return next(iter(history.signed_manifests(self.publisher.bucket, self.publisher.keys, limit=1)), None)
+
+    def _resolve(self, before: Manifest | None) -> list[Resolved]:
+        """The revisions to publish; a model that was published before keeps its revision."""
+        models = before.models if before is not None else ()
+        pinned = {(model.name, model.kind, model.source): model.revision for model in models}
         return [
             self.sources[spec.kind].resolve(spec, pinned.get((spec.name, spec.kind, spec.source)))
             for spec in self.specs
@@ -217,14 +218,9 @@ class _Sync:
         if active is not None and publish.mend(self.publisher, active):
             self.say("manifest.json and .done were behind and are in step again")
 
-    def _versions(self, active: Trusted | None) -> list[Trusted]:
-        """Trusted versions to copy files from, the active one first."""
-        known = history.trusted_versions(self.publisher.bucket, self.publisher.keys, limit=SEARCHED_VERSIONS)
-        first = [active] if active is not None else []
-        return [*first, *(item for item in known if active is None or item.version != active.version)]
-
-    def _publish(self, resolved: Sequence[Resolved], known: Sequence[Trusted]) -> Trusted:
+    def _publish(self, resolved: Sequence[Resolved]) -> Trusted:
         bucket = self.publisher.bucket
+        known = history.signed_manifests(bucket, self.publisher.keys, limit=SEARCHED_VERSIONS)
         version = layout.new_version(compare.identity(resolved), datetime.now(UTC), leftovers.version_names(bucket))
         wanted = transfer.wanted_objects(resolved, version)
         size_bytes = sum(item.file.size_bytes for item in wanted.values())
@@ -233,21 +229,17 @@ class _Sync:
         for name, bytes_ in placed.items():
             self.publisher.lease.check()
             publish.copy_once(bucket, bytes_.name, name, bytes_.generation, bytes_.crc32c)
-        content = manifest.make(
-            version, publish.timestamp(), tuple(compare.model_of(model, version, placed) for model in resolved)
-        )
+        models = tuple(compare.model_of(model, version, placed) for model in resolved)
+        content = manifest.make(version, publish.timestamp(), models)
         digest = publish.record(self.publisher, content)
-        trusted = publish.commit(self.publisher, version, digest, self._reason(known))
+        reason = "the models of the settings changed" if known else "the first version"
+        trusted = publish.commit(self.publisher, version, digest, reason)
         leftovers.clear_tmp(bucket, version)
         leftovers.clear_unborn(bucket, version)
         self.say(f"published {version} as serial {trusted.serial}")
         return trusted
 
-    @staticmethod
-    def _reason(known: Sequence[Trusted]) -> str:
-        return "the models of the settings changed" if known else "the first version"
-
-    def _gather(self, wanted: Mapping[str, Wanted], version: str, known: Sequence[Trusted]) -> dict[str, Placed]:
+    def _gather(self, wanted: Mapping[str, Wanted], version: str, known: Sequence[Manifest]) -> dict[str, Placed]:
         """Have every object's bytes in the bucket: copied from a version, taken up from `.tmp/`, or pulled."""
         bucket = self.publisher.bucket
         there = transfer.published(bucket, known)

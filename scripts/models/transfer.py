@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from scripts.errors import OpsError
 from scripts.models import layout
-from scripts.models.manifest import ModelFile
+from scripts.models.manifest import Manifest, ModelFile
 from scripts.models.sources.base import RemoteFile, Resolved, Source
-from scripts.models.statements import Trusted
 
 if TYPE_CHECKING:
     from scripts.cloud.storage import Bucket
@@ -146,13 +145,13 @@ def take_up(bucket: Bucket, wanted: Wanted, left: ObjectInfo) -> Placed | None:
     return Placed(left.name, left.generation, left.size_bytes, digest.sha256, left.crc32c)
 
 
-def published(bucket: Bucket, versions: Iterable[Trusted]) -> dict[str, Placed]:
-    """The files of trusted versions by sha256, as far as their objects still fit the signed manifest."""
+def published(bucket: Bucket, manifests: Iterable[Manifest]) -> dict[str, Placed]:
+    """The files of signed versions by sha256, as far as their objects still fit the manifest."""
     found: dict[str, Placed] = {}
-    for trusted in versions:
-        folders = {layout.folder(model.kind, trusted.version) for model in trusted.manifest.models}
+    for content in manifests:
+        folders = {layout.folder(model.kind, content.version) for model in content.models}
         objects = {info.name: info for folder in folders for info in bucket.list(f"{folder}/")}
-        for name, file in trusted.manifest.objects().items():
+        for name, file in content.objects().items():
             info = objects.get(name)
             if info is not None and (info.size_bytes, info.crc32c) == (file.size_bytes, file.crc32c):
                 placed = Placed(name, info.generation, info.size_bytes, file.sha256, info.crc32c)
