@@ -76,21 +76,20 @@ def upstreams(*, stop: bool, start: bool) -> dict[str, Any]:
 
 
 def scale(service: str, count: int, settings: Settings | None = None) -> dict[str, Any]:
-    """Start instances of a service until `count` run.
+    """Start `count` further instances of a service and wait until they are ready.
 
     service: its short name in the settings' environment; without settings its name in Cloud Run, or a short name of
-    any environment. Raises BadInput for a count that cannot be (the stand-in only adds), NotFound for an unknown
-    service, OpsError when an instance does not become ready.
+    any environment. Raises BadInput for a count out of range, NotFound for an unknown service, OpsError when an
+    instance does not become ready.
     """
     if not 1 <= count <= MAX_INSTANCES:
-        found = "nothing" if count < 0 else count
-        raise BadInput(f"--instances: found {found}, expected 1 to {MAX_INSTANCES}", "For example: --instances 3")
+        raise BadInput(f"--instances: found {count}, expected 1 to {MAX_INSTANCES}", "For example: --instances 1")
     url = _url()
     if settings is not None:
-        return _scale(url, settings.service(service).cloud_run_name, count, settings.project)
+        return _add(url, settings.service(service).cloud_run_name, count, settings.project)
     for name in (service, *_cloud_run_names(service)):
         with contextlib.suppress(NotFound):
-            return _scale(url, name, count, _owner(url, name))
+            return _add(url, name, count, _owner(url, name))
     raise NotFound(f"service {service!r} does not run in the stand-in", "Run: ./dev invoke local.status")
 
 
@@ -104,40 +103,34 @@ def _owner(url: str, service: str) -> str:
     return projects[0] if projects else ""
 
 
-def _scale(url: str, name: str, count: int, project_id: str) -> dict[str, Any]:
+def _add(url: str, name: str, count: int, project_id: str) -> dict[str, Any]:
     path = f"/_local/services/{name}/instances" + (f"?project={project_id}" if project_id else "")
-    listed = standin.call(url, f"/_local/instances?service={name}")["instances"]
-    running = sum(item["state"] == "ready" and item["project"] == project_id for item in listed)
-    if count < running:
-        text = f"{running} instances of {name} run; the stand-in adds instances and removes none"
-        raise BadInput(text, "Run: ./dev invoke local.down, then local.up: it starts min_instances again.")
-    if count == running:
-        return {"service": name, "running": running, "started": 0}
-    told = standin.call(url, path, {"count": count - running}, timeout_s=SCALE_TIMEOUT_S)
+    told = standin.call(url, path, {"count": count}, timeout_s=SCALE_TIMEOUT_S)
     if told.get("problem"):
-        text = f"only {told['ready']} of {count - running} further instances became ready: {told['problem']}"
+        text = f"{told['ready']} of {count} further instances became ready: {told['problem']}"
         raise OpsError(text, "Run: ./dev invoke logs --env ENV")
-    return {"service": name, "running": running + told["ready"], "started": told["ready"]}
+    ids = [str(item["id"]) for item in told["instances"]]
+    return {"service": name, "revision": told["revision"], "started": ids}
 
 
 def rows(found: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """A report of the stand-in as names and values; nested mappings are named like storage.buckets."""
+    """A report of the stand-in as names and values: nested names like storage.buckets, one row for each list item."""
     pairs: list[tuple[str, str]] = []
     for key, value in found.items():
         name = f"{prefix}{key}"
         if isinstance(value, Mapping) and value:
             pairs += rows(value, f"{name}.")
+        elif isinstance(value, list) and value:
+            pairs += [(name, _text(item)) for item in value]
         else:
             pairs.append((name, _text(value)))
     return pairs
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, list):
-        items = [", ".join(f"{k} {v}" for k, v in item.items()) if isinstance(item, Mapping) else str(item)
-                 for item in value]  # fmt: skip
-        return "\n".join(items) or "none"
-    return str(value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {str(item)[:40]}" for name, item in value.items() if item not in ("", None))
+    return str(value) if value not in ([], {}) else "none"
 
 
 def _cloud_run_names(service: str) -> list[str]:

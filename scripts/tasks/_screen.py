@@ -64,7 +64,7 @@ class Screen:
     def failed(self, title: str, seconds: float) -> None:
         """A step failed; the error follows on standard error."""
         self._stop()
-        self._styled(f"✗ {title} failed after {seconds:.1f} s", "red")
+        show_error(f"{title} failed after {seconds:.1f} s", "")
 
     def note(self, text: str, *, warning: bool = False) -> None:
         """Something that stays on the screen."""

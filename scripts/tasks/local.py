@@ -95,7 +95,7 @@ def upstreams(c: Any, stop: bool = False, start: bool = False, json: bool = Fals
         "instances": "how many instances shall run (0 or more)",
     }
 )
-def scale(c: Any, instances: int = -1, env: str = "", service: str = "tabular", json: bool = False) -> None:
+def scale(c: Any, instances: int = 1, env: str = "", service: str = "tabular", json: bool = False) -> None:
     """Start further instances of a service in the stand-in, as traffic would make Cloud Run do."""
     from scripts.service import rehearsal
     from scripts.tasks._screen import Screen
