@@ -53,6 +53,10 @@ class App:
             await _send(request, await self._respond(request), send)
         except Disconnected:
             return
+        except asyncio.CancelledError:
+            wire: Wire = request.extensions[EXTENSION]
+            if not wire.gone:
+                raise
 
     async def _respond(self, request: Request) -> Response:
         try:

@@ -43,17 +43,12 @@ class Wire:
     @contextlib.contextmanager
     def cancelling(self, task: asyncio.Task[Any] | None) -> Iterator[None]:
         """Cancel a task when the client goes away inside the block, so that an idle stream ends too."""
+        if self.gone:
+            raise Disconnected
         watcher = task.cancel if task is not None else int
         self._watchers.add(watcher)
         try:
-            if self.gone:
-                raise Disconnected
             yield
-        except asyncio.CancelledError:
-            if task is None or not self.gone:
-                raise
-            task.uncancel()
-            raise Disconnected from None
         finally:
             self._watchers.discard(watcher)
 

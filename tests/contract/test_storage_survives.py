@@ -76,6 +76,43 @@ def test_kill_9_in_an_upload_leaves_no_bytes_behind(
     assert len(_bodies(second.state)) == 1
 
 
+def test_a_stop_in_an_upload_is_clean(
+    tmp_path: Path, standin_at: Callable[..., Any], connect: Callable[..., Any]
+) -> None:
+    first = standin_at(tmp_path / "cloud")
+    connect(first.url).create_bucket("torn")
+    done = threading.Event()
+    uploads = [threading.Thread(target=_stream, args=(first.port, kind, done)) for kind in ("media", "resumable")]
+    for upload in uploads:
+        upload.start()
+    deadline = time.monotonic() + 20
+    while sum(path.stat().st_size for path in _bodies(first.state)) < 8 * MIB:
+        assert time.monotonic() < deadline, "the bytes never reached the disk"
+    assert first.stop() == 0
+    done.set()
+    for upload in uploads:
+        upload.join()
+    assert "Traceback" not in (first.state / "daemon.log").read_text(encoding="utf-8")
+    second = standin_at(tmp_path / "cloud")
+    assert list(connect(second.url).bucket("torn").list_blobs()) == []
+    assert _bodies(second.state) == []
+
+
+def _stream(port: int, kind: str, done: threading.Event) -> None:
+    """Send bytes until told or until the server is gone."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    path = f"/upload/storage/v1/b/torn/o?uploadType={kind}&name={kind}"
+    if kind == "resumable":
+        connection.request("POST", path)
+        answer = connection.getresponse()
+        answer.read()
+        path = answer.headers["location"].split(str(port), 1)[1]
+    body = iter(lambda: b"" if done.is_set() else b"x" * (MIB // 4), b"")
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        connection.request("PUT", path, body)
+        connection.getresponse().read()
+
+
 def test_what_was_acknowledged_survives_kill_9(
     tmp_path: Path, standin_at: Callable[..., Any], connect: Callable[..., Any]
 ) -> None:
@@ -142,7 +179,7 @@ def test_a_large_body_needs_little_memory(standin: Any, connect: Callable[..., A
 
 def _send(port: int, bucket: str, name: str, size: int) -> tuple[int, Any]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    body = (b"x" * MIB for _ in range(size // MIB))
+    body = (b"x" * min(MIB, size - start) for start in range(0, size, MIB))
     headers = {"content-length": str(size)}
     connection.request("POST", f"/upload/storage/v1/b/{bucket}/o?uploadType=media&name={name}", body, headers)
     answer = connection.getresponse()
@@ -212,13 +249,15 @@ def test_a_full_disk_is_said_and_leaves_nothing_half_done(small_disk: Confined, 
 
 def test_deleting_works_on_a_disk_that_uploads_have_filled(small_disk: Confined, connect: Callable[..., Any]) -> None:
     bucket = connect(f"http://127.0.0.1:{small_disk.port}").create_bucket("disk")
-    names = []
-    for number in range(40):
-        status, _ = _send(small_disk.port, "disk", f"part-{number:02}", MIB if small_disk.own_disk else 13 * MIB)
-        if status == 507:
-            break
-        names.append(f"part-{number:02}")
-    assert status == 507
+    first = MIB if small_disk.own_disk else 13 * MIB
+    names: list[str] = []
+    for size in (first, 4096):
+        for _ in range(2000 if small_disk.own_disk else 100):
+            status, _ = _send(small_disk.port, "disk", f"part-{len(names):04}", size)
+            if status == 507:
+                break
+            names.append(f"part-{len(names):04}")
+    assert status == (507 if small_disk.own_disk else 200)
     for name in names:
         bucket.delete_blob(name)
     assert _send(small_disk.port, "disk", "again", 8 * MIB)[0] == 200

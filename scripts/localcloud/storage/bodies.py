@@ -37,7 +37,7 @@ class Body:
 
 
 class Discarded(Exception):
-    """Somebody else has given the body up meanwhile (a resumable upload was cancelled)."""
+    """Somebody else has given the body up meanwhile: its upload was cancelled, or the daemon stops."""
 
 
 class Bodies:
@@ -48,6 +48,7 @@ class Bodies:
 
     def __init__(self, folder: Path, db: Database) -> None:
         self.folder = folder
+        self.closed = False
         self._db = db
         self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="body")
         db.script(_TABLE)
@@ -87,7 +88,8 @@ class Bodies:
             self.keep(body)
 
     def close(self) -> None:
-        """Wait for the threads."""
+        """Take no more bytes, and wait for the threads."""
+        self.closed = True
         self._pool.shutdown(wait=True)
 
 
@@ -128,8 +130,7 @@ class Sink:
     async def append_files(self, descriptors: Iterable[int]) -> None:
         """Take the whole content of open files, in order."""
         await self.flush()
-        if self._gone:
-            raise Discarded
+        self._must_live()
         self._job = asyncio.get_running_loop().run_in_executor(self._pool, self._absorb_files, tuple(descriptors))
         await self._settle()
 
@@ -146,8 +147,7 @@ class Sink:
     async def finish(self) -> Body:
         """The complete body; from now on its file is read-only. Raises Discarded."""
         await self.flush()
-        if self._gone:
-            raise Discarded
+        self._must_live()
         self._bodies.path(self.id).chmod(0o444)
         crc32c = base64.b64encode(self._crc32c.to_bytes(4, "big")).decode()
         md5 = base64.b64encode(self._md5.digest()).decode() if self._md5 is not None else None
@@ -167,13 +167,16 @@ class Sink:
         self._close()
         self._bodies.remove(self.id)
 
+    def _must_live(self) -> None:
+        if self._gone or self._bodies.closed:
+            raise Discarded
+
     def _take(self) -> list[bytes]:
         taken, self._pending, self._pending_bytes = self._pending, [], 0
         return taken
 
     def _submit(self) -> None:
-        if self._gone:
-            raise Discarded
+        self._must_live()
         self._job = asyncio.get_running_loop().run_in_executor(self._pool, self._absorb, self._take())
 
     async def _settle(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from scripts.localcloud.storage import fields
+from scripts.localcloud.storage.bodies import Discarded
 from scripts.localcloud.storage.multipart import Multipart, boundary_of
 from scripts.localcloud.storage.resumable import Sessions
 from scripts.localcloud.storage.store import Store
@@ -57,7 +58,10 @@ class Uploads:
 
     async def _receive(self, request: Request, target: Target, chunks: AsyncIterator[bytes]) -> Response:
         async with self._store.bodies.receive() as sink:
-            async for chunk in chunks:
-                await sink.write(chunk)
-            record = await target.commit(self._store, sink, request.headers)
+            try:
+                async for chunk in chunks:
+                    await sink.write(chunk)
+                record = await target.commit(self._store, sink, request.headers)
+            except Discarded:
+                raise ApiError(503, "The stand-in is stopping.", "backendError") from None
         return Response.of_json(record.resource(request.base_url))
