@@ -103,8 +103,8 @@ def write(settings: Settings, output: str | Path, *, service: str = "tabular", t
         "job.yaml": job_yaml(settings, service=service, trusted_keys=trusted_keys),
     }
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        return [_replaced(folder / name, text) for name, text in texts.items()]
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        return [_replaced(Path(folder) / name, text) for name, text in texts.items()]
     except OSError as error:
         raise OpsError(f"cannot write to {folder}: {error.strerror}", "Choose another folder with --output") from error
 

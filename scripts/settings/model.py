@@ -52,7 +52,7 @@ class Probe(Section):
 class Probes(Section):
     """When an instance may serve (startup) and when it has to be started anew (liveness)."""
 
-    startup: Probe = Probe(path="/ready", period_s=10, timeout_s=5, failure_threshold=24)
+    startup: Probe = Probe(path="/ready", period_s=2, timeout_s=2, failure_threshold=120)
     """Cloud Run gives an instance failure_threshold × period_s, at most 240 s, to become ready."""
     liveness: Probe = Probe(path="/health", period_s=30, timeout_s=10, failure_threshold=3)
     """Failing it restarts the instance."""
