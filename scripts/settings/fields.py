@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import zoneinfo
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, TypeVar
-from zoneinfo import TZPATH, ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field, PlainSerializer, ValidationError, WrapValidator
 from pydantic_core import PydanticCustomError, core_schema
@@ -142,7 +144,7 @@ def _zone(name: str) -> bool:
         ZoneInfo(name)
     except ZoneInfoNotFoundError:
         # A machine without a zone database can only judge the form.
-        return not TZPATH or name == "UTC"
+        return not any(Path(folder).is_dir() for folder in zoneinfo.TZPATH)
     except (ValueError, OSError):
         return False
     return True
