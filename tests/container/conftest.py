@@ -20,6 +20,10 @@ from typing import Any
 
 import pytest
 
+# As in the container, and before numpy is imported: BLAS threads that wait for each other on a busy machine take ten
+# times as long.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 from scripts.cloud.connect import connect_runtime
 from scripts.localcloud.upstream import corpus
 from scripts.models import signing
