@@ -25,7 +25,7 @@ def zones(tmp_path: Path) -> Iterator[Path]:
 def test_without_a_zone_database_only_the_form_is_judged(zones: Path) -> None:
     adapter = TypeAdapter(TimeZone)
     assert adapter.validate_python("Europe/Paris") == "Europe/Paris"
-    with pytest.raises(ValidationError, match="expected|time zone"):
+    with pytest.raises(ValidationError, match="a time zone like UTC"):
         adapter.validate_python("../../etc/passwd")
     zones.mkdir()
     with pytest.raises(ValidationError, match="a time zone like UTC"):
