@@ -77,7 +77,8 @@ def main() -> int:
     options.add_argument("--json", action="store_true", help="print one JSON object")
     chosen = options.parse_args()
     report = measure(chosen.size_mib, chosen.writers, chosen.client, chosen.folder)
-    print(json.dumps(asdict(report)) if chosen.json else report.table())
+    figures = {key: round(value, 2) if isinstance(value, float) else value for key, value in asdict(report).items()}
+    print(json.dumps(figures) if chosen.json else report.table())
     return 0
 
 

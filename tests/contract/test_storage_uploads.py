@@ -67,6 +67,7 @@ def test_media(wire: Wire, bucket: Any) -> None:
     assert (status, found["name"], found["contentType"], found["size"]) == (200, "a/b", "text/x-own", "4")
     assert wire.call("POST", "uploadType=media&name=plain", b"")[2]["contentType"] == "application/octet-stream"
     assert wire.call("POST", "uploadType=media", b"data")[0] == 400
+    assert wire.call("POST", "uploadType=media&name=%ff", b"data")[0] == 400
     assert wire.call("POST", "name=x", b"data")[0] == 400
     assert wire.call("POST", "uploadType=strange&name=x", b"data")[0] == 400
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from scripts.localcloud.context import Context
 from scripts.localcloud.storage.buckets import Buckets
@@ -14,7 +16,7 @@ from scripts.localcloud.storage.iam import Iam
 from scripts.localcloud.storage.objects import Objects
 from scripts.localcloud.storage.store import Store
 from scripts.localcloud.storage.uploads import Uploads
-from scripts.localcloud.web import Route
+from scripts.localcloud.web import ApiError, Handler, Request, Response, Route
 
 log = logging.getLogger("localcloud.storage")
 
@@ -28,7 +30,11 @@ class StorageRoom:
         self._parts = (Objects(self.store), self._uploads, Copying(self.store), Buckets(self.store), Iam(self.store))
 
     def routes(self) -> list[Route]:
-        return [route for part in self._parts for route in part.routes()]
+        return [
+            Route(route.method, route.pattern, partial(_readable, route.handler))
+            for part in self._parts
+            for route in part.routes()
+        ]
 
     async def start(self) -> None:
         """Remove the bodies that an earlier daemon had not finished."""
@@ -53,3 +59,12 @@ class StorageRoom:
         for record in self.store.live(bucket, prefix):
             path = self.store.bodies.path(record.body)
             yield StoredObject(record.name, record.generation, record.size_bytes, record.crc32c, path)
+
+
+async def _readable(handler: Handler, request: Request) -> Response:
+    """Refuse a query that is not UTF-8 instead of storing objects under other names than asked for."""
+    try:
+        unquote_to_bytes(request.raw_query).decode()
+    except UnicodeDecodeError:
+        raise ApiError(400, "The query is not valid UTF-8", "invalid") from None
+    return await handler(request)
