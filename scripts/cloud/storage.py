@@ -329,6 +329,10 @@ def open_bucket(project: str, endpoint: str | None, name: str) -> Bucket:
 
         http = session(endpoint)
         options = {"api_endpoint": endpoint} if endpoint else None
-        return Client(project=project, credentials=http.credentials, _http=http, client_options=options), http
+        client = Client(project=project, credentials=http.credentials, _http=http, client_options=options)
+        # Since 3.17 the client fetches the bucket's metadata for traces nobody asked for, in a thread of its own: a
+        # call more, and one that needs storage.buckets.get, which a mere reader has not.
+        client._bucket_metadata_cache = None
+        return client, http
 
     return Bucket(name, connect, endpoint or "Cloud Storage")
