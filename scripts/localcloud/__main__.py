@@ -86,6 +86,7 @@ async def _serve(state: Path, listener: socket.socket) -> None:
     config = uvicorn.Config(
         app, lifespan="off", access_log=False, log_config=None, ws="none", server_header=False,
         timeout_keep_alive=75, timeout_graceful_shutdown=2, http=Protocol, backlog=512,
+        proxy_headers=False,
     )  # fmt: skip
     server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))

@@ -27,6 +27,7 @@ _TOKEN = re.compile(
       | (?P<word>[^\s"'()=!<>:~,]+(?:"(?:[^"\\]|\\.)*"[^\s"'()=!<>:~,]*)*)""",
     re.VERBOSE,
 )
+_ESCAPE = re.compile(r"\\(?:x(?P<hex>[0-9A-Fa-f]{2})|u(?P<unicode>[0-9A-Fa-f]{4})|(?P<plain>.))", re.DOTALL)
 _KEYWORDS = {"AND", "OR", "NOT"}
 _DEEPEST = 50
 
@@ -47,7 +48,7 @@ class _Token:
 
 
 @dataclass(frozen=True)
-class Test:
+class Comparison:
     """One comparison `path operator value`; those that every entry must pass are offered to the store as hints."""
 
     path: tuple[str, ...]
@@ -64,7 +65,7 @@ class Filter:
     """A parsed filter: matches(entry), and the tests that are joined by AND at the top."""
 
     matches: Predicate
-    required: tuple[Test, ...]
+    required: tuple[Comparison, ...]
 
 
 def parse(text: str) -> Filter:
@@ -72,7 +73,7 @@ def parse(text: str) -> Filter:
     parser = _Parser(list(_tokens(text)), len(text))
     if not parser.tokens:
         return Filter(lambda entry: True, ())
-    required: list[Test] = []
+    required: list[Comparison] = []
     predicate = parser.filter(required)
     if parser.here is not None:
         raise FilterError(f"Unexpected {parser.here.text!r}", parser.here.position)
@@ -102,7 +103,7 @@ class _Parser:
     def here(self) -> _Token | None:
         return self.tokens[self._next] if self._next < len(self.tokens) else None
 
-    def filter(self, required: list[Test] | None = None) -> Predicate:
+    def filter(self, required: list[Comparison] | None = None) -> Predicate:
         terms = [self._any(required)]
         while self.here is not None and self.here.text != ")":
             if self._take_word("AND") and (self.here is None or self.here.text == ")"):
@@ -110,13 +111,13 @@ class _Parser:
             terms.append(self._any(required))
         return terms[0] if len(terms) == 1 else lambda entry: all(term(entry) for term in terms)
 
-    def _any(self, required: list[Test] | None) -> Predicate:
+    def _any(self, required: list[Comparison] | None) -> Predicate:
         terms = [self._term()]
         while self._take_word("OR"):
             terms.append(self._term())
         if len(terms) > 1:
             return lambda entry: any(term(entry) for term in terms)
-        if required is not None and isinstance(terms[0], Test):
+        if required is not None and isinstance(terms[0], Comparison):
             required.append(terms[0])
         return terms[0]
 
@@ -174,7 +175,7 @@ class _Parser:
             return lambda entry: all(test(entry) for test in tests)
         return lambda entry: any(test(entry) for test in tests)
 
-    def _value(self, path: tuple[str, ...], operator: _Token) -> Test:
+    def _value(self, path: tuple[str, ...], operator: _Token) -> Comparison:
         token = self._advance("a value")
         text = token.text
         if token.kind == "minus" and self.here is not None:  # a negative word: -Infinity
@@ -186,7 +187,7 @@ class _Parser:
             text += self._advance("a value").text + self._advance("a value").text
         value = _unquoted(text)
         self._check(path, operator, value, token)
-        return Test(path, operator.text, value, token.kind == "string")
+        return Comparison(path, operator.text, value, token.kind == "string")
 
     def _check(self, path: tuple[str, ...], operator: _Token, value: str, token: _Token) -> None:
         if operator.text in ("=~", "!~"):
@@ -243,5 +244,12 @@ def _path(token: _Token) -> tuple[str, ...]:
 
 def _unquoted(text: str) -> str:
     if len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'":
-        return re.sub(r"\\(.)", lambda found: {"n": "\n", "t": "\t"}.get(found[1], found[1]), text[1:-1])
+        return _ESCAPE.sub(_unescaped, text[1:-1])
     return text
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    code = found["hex"] or found["unicode"]
+    if code:
+        return chr(int(code, 16))
+    return {"n": "\n", "t": "\t", "r": "\r"}.get(found["plain"], found["plain"])

@@ -41,7 +41,8 @@ class Fleet:
 
     @property
     def ready(self) -> list[Instance]:
-        return [each for each in self.instances if each.state == READY]
+        """Those that can take requests; one whose process was killed a moment ago cannot."""
+        return [each for each in self.instances if each.state == READY and each.alive]
 
     async def ensure(self, count: int) -> list[Instance]:
         """Have at least count instances; those that were started now, each ready or failed."""

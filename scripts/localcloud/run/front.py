@@ -70,7 +70,8 @@ class Front:
                 raise ApiError(504, f"upstream request timeout: no answer within {backend.timeout_s:g} s") from None
             except aiohttp.ClientError:
                 backend.fleet.release(instance)
-                raise _broken() from None
+                if not await _may_repeat(request, instance):
+                    raise _broken() from None
             except BaseException:
                 backend.fleet.release(instance)
                 raise
@@ -151,6 +152,17 @@ class _Streamed:
 
     def __del__(self) -> None:
         self._done()
+
+
+async def _may_repeat(request: Request, instance: Instance) -> bool:
+    """Whether a lost exchange was only an idle connection that the instance closed (RFC 9110 section 9.2.2).
+
+    A request after which the instance is dead is not sent to the next one.
+    """
+    if request.method not in ("GET", "HEAD") or _has_body(request):
+        return False
+    await asyncio.sleep(0.03)
+    return instance.alive
 
 
 def _has_body(request: Request) -> bool:

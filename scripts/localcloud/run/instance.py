@@ -65,6 +65,11 @@ class Instance:
         self._on_change = on_change
         self._watcher: asyncio.Task[None] | None = None
 
+    @property
+    def alive(self) -> bool:
+        """Whether its process runs; a killed one is known here before its end is told."""
+        return self.child is not None and self.child.alive
+
     def describe(self) -> dict[str, Any]:
         """What GET /_local/instances shows."""
         return {
@@ -144,18 +149,17 @@ class Instance:
     async def _watch(self, child: Child, session: aiohttp.ClientSession) -> None:
         if self.plan.liveness is not None:
             alive = asyncio.create_task(probes.watch_alive(session, self.plan.liveness, self.port))
-            first: list[asyncio.Future[Any]] = [alive, child.exited]
+            first: list[asyncio.Future[Any]] = [alive, child.gone]
             await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
-            if not child.exited.done() and self.state == READY:
+            if not child.gone.done() and self.state == READY:
                 child.output.say("ERROR", f"LIVENESS probe failed, the instance is replaced: {alive.result()}")
                 self.problem = f"liveness probe failed: {alive.result()}"
                 self._move(CRASHED)
                 await child.stop()
             alive.cancel()
-        code = await asyncio.shield(child.exited)
+        code = await asyncio.shield(child.gone)
         if self.state == READY:
             child.output.say("ERROR", f"The container {_how_ended(code)} while it served.")
-            await child.output.finish()
             self.problem = f"the container {_how_ended(code)}"
             self._move(CRASHED)
 

@@ -42,6 +42,8 @@ class RunRoom:
             read_bufsize=256 << 10,
             trust_env=False,
         )
+        # aiohttp would send a GET again to whoever owns the port by then; the front decides about that itself
+        self._session._retry_connection = False
         self._store = Store(context)
         self._sandboxes = Sandboxes(context, storage, logging.write)
         self._controller = Controller(context, self._store, self._sandboxes, self._session)

@@ -7,11 +7,10 @@ import contextlib
 import os
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from scripts import process
 from scripts.errors import OpsError
@@ -21,6 +20,9 @@ from scripts.localcloud.run.container import CannotRun, Plan
 from scripts.localcloud.run.output import Origin, Output, Write
 from scripts.localcloud.run.view import Live, View
 from scripts.localcloud.storage.events import TOPIC, ObjectEvent, StoredObject
+
+if TYPE_CHECKING:
+    import subprocess
 
 GRACE_S = 10.0
 _KEPT_LOGS = 200
@@ -36,15 +38,21 @@ class Buckets(Protocol):
 
 
 class Child:
-    """A running container. exited resolves to its exit code (negative = signal) once all its output was read."""
+    """A running container. gone resolves to its exit code (negative = signal), exited later: when its output was read."""
 
     def __init__(self, identity: str, popen: subprocess.Popen[bytes], output: Output, mount_mode: str) -> None:
         self.id = identity
         self.pid = popen.pid
         self.output = output
         self.mount_mode = mount_mode
+        self.gone: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._popen = popen
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process still runs."""
+        return self._popen.poll() is None
 
     async def stop(self, grace_s: float = GRACE_S) -> int:
         """SIGTERM, then SIGKILL after the grace time; the exit code."""
@@ -155,6 +163,7 @@ class Sandboxes:
 
     async def _watch(self, child: Child) -> None:
         code = await child.wait_gone()
+        child.gone.set_result(code)
         child.kill()  # whatever it started and left behind
         self.children.pop(child.id, None)
         leftovers.forget(self._context.db, child.id)
