@@ -127,20 +127,21 @@ class LogsClient:
         go_on: Callable[[], bool] = lambda: True,
     ) -> Iterator[Entry]:  # fmt: skip
         """The youngest `limit` entries since a moment, then those that arrive, each once, until go_on() is False."""
-        floor, fresh = stamp(since), self.tail(condition, since=since, limit=limit)
-        seen: dict[tuple[str, str], str] = {}
+        known = self.tail(condition, since=since, limit=limit + PAGE_SIZE)
+        yield from known[-limit:]
+        seen = {(item.timestamp, item.insert_id) for item in known}
+        floor = stamp(since)
         while go_on():
-            for item in fresh:
-                key = (item.timestamp, item.insert_id)
-                if key not in seen:
-                    seen[key] = item.timestamp
-                    yield item
-            if seen:
-                newest = datetime.fromisoformat(max(seen.values()))
-                floor = max(floor, stamp(newest - timedelta(seconds=OVERLAP_S)), min(seen.values()))
-                seen = {key: when for key, when in seen.items() if when >= floor}
             time.sleep(poll_s)
-            fresh = self.entries(condition, since=floor, limit=FOLLOW_LIMIT)
+            if seen:
+                newest = datetime.fromisoformat(max(when for when, _ in seen))
+                oldest_known = known[0].timestamp if known else floor
+                floor = max(floor, oldest_known, stamp(newest - timedelta(seconds=OVERLAP_S)))
+                seen = {(when, name) for when, name in seen if when >= floor}
+            for item in self.entries(condition, since=floor, limit=FOLLOW_LIMIT):
+                if (item.timestamp, item.insert_id) not in seen:
+                    seen.add((item.timestamp, item.insert_id))
+                    yield item
 
 
 def entry(body: Mapping[str, Any]) -> Entry:

@@ -25,6 +25,7 @@ from scripts.errors import ExitCode, NotFound, OpsError, Refused, Unreachable
 from scripts.settings.project import ROOT
 
 NAME = "modelshelf-localcloud"
+ANSWER_TIMEOUT_S = 5.0
 START_TIMEOUT_S = 60.0
 CORPUS_TIMEOUT_S = 900.0
 STOP_TIMEOUT_S = 25.0  # instances get 10 s between SIGTERM and SIGKILL
@@ -61,10 +62,10 @@ def call(url: str, path: str, body: Any = None, *, timeout_s: float = 30.0) -> A
         raise Unreachable(f"the stand-in at {url} does not answer ({text})", UP) from error
 
 
-def check(url: str, *, timeout_s: float = 5.0) -> dict[str, Any]:
+def check(url: str) -> dict[str, Any]:
     """The health of the stand-in at an address. Raises Unreachable when it is not there or is another program."""
     try:
-        health = call(url, "/_local/health", timeout_s=timeout_s)
+        health = call(url, "/_local/health", timeout_s=ANSWER_TIMEOUT_S)
     except Unreachable:
         raise
     except OpsError as error:
@@ -108,7 +109,7 @@ def stop(state: Path) -> bool:
         return False
     if known is not None:
         with contextlib.suppress(OpsError):
-            call(known.url, "/_local/stop", {}, timeout_s=5.0)
+            call(known.url, "/_local/stop", {}, timeout_s=ANSWER_TIMEOUT_S)
     if _released(state, STOP_TIMEOUT_S):
         return True
     if known is None or not _is_daemon(known.pid):

@@ -47,12 +47,12 @@ def of_revision(target: Target, revision: str, since: str = "") -> list[Instance
     return [instance for instance in found if alive is None or instance.id in alive]
 
 
-def await_instances(target: Target, revision: str, count: int, timeout_s: float = SEEN_TIMEOUT_S) -> list[Instance]:
+def await_instances(target: Target, revision: str, count: int) -> list[Instance]:
     """Like of_revision, waiting until as many as `count` have told their decision and what they loaded, or time is up.
 
     Entries reach Cloud Logging some seconds after they were written.
     """
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + SEEN_TIMEOUT_S
     for delay_s in delays(0.1, 2.0):
         found = of_revision(target, revision)
         loaded = [instance for instance in found if instance.served_bytes or not instance.cache_hit]
