@@ -17,7 +17,7 @@ from typing import IO, Any
 from scripts.errors import OpsError, Refused
 
 _SECRET = re.compile(
-    r"(?i)((?:password|passwd|secret|token|api[_-]?key|authorization|private[_-]?key)[\w-]*\s*[=:]\s*)"
+    r"(?i)((?:password|passwd|secret|token|api[_-]?key|authorization|private[_-]?key)[\w-]*[\"']?\s*[=:]\s*)"
     r"(\"[^\"]*\"|'[^']*'|(?:bearer\s+)?\S+)"
 )
 _BEARER = re.compile(r"\b(?:ya29\.[\w.-]+|eyJ[\w-]+\.[\w-]+\.[\w-]+|hf_[A-Za-z0-9]{16,})")

@@ -1,0 +1,83 @@
+"""Child processes: streaming, time-outs that reach grandchildren, redaction, clear refusals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from scripts.errors import OpsError, Refused
+from scripts.process import kill_group, redact, run, spawn
+
+
+@pytest.mark.process
+def test_run_streams_lines_and_returns_everything() -> None:
+    seen: list[str] = []
+    code = "import sys; print('one'); print('password=hunter2', file=sys.stderr); print(sys.stdin.read())"
+    result = run([sys.executable, "-c", code], on_line=seen.append, stdin="typed")
+    assert (result.code, result.stdout) == (0, "one\ntyped\n")
+    assert "password=hunter2" in result.stderr
+    assert {"one", "typed", "password=[redacted]"} == set(seen)
+
+
+@pytest.mark.process
+def test_a_failing_child_is_told_with_its_last_words() -> None:
+    with pytest.raises(OpsError, match="exited with 7: out of cheese"):
+        run([sys.executable, "-c", "import sys; sys.exit(print('out of cheese', file=sys.stderr) or 7)"])
+    assert run([sys.executable, "-c", "raise SystemExit(7)"], check=False).code == 7
+
+
+@pytest.mark.process
+def test_a_time_out_kills_the_whole_group(tmp_path: Path) -> None:
+    code = (
+        "import subprocess, sys, time, pathlib\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        "pathlib.Path(sys.argv[1]).write_text(str(child.pid)); time.sleep(60)\n"
+    )
+    with pytest.raises(OpsError, match="did not finish within 1 s"):
+        run([sys.executable, "-c", code, str(tmp_path / "pid")], timeout_s=1)
+    grandchild = int((tmp_path / "pid").read_text(encoding="utf-8"))
+    for _ in range(100):
+        stat = Path(f"/proc/{grandchild}/stat")
+        if not stat.exists() or stat.read_text(encoding="utf-8").split(") ")[1].startswith("Z"):
+            break
+        time.sleep(0.05)
+    else:
+        raise AssertionError("the grandchild lives on")
+
+
+@pytest.mark.process
+def test_a_missing_program_is_refused() -> None:
+    with pytest.raises(Refused, match="no-such-program"):
+        spawn(["no-such-program"])
+
+
+@pytest.mark.process
+def test_kill_group_of_a_finished_child_is_no_error() -> None:
+    child = spawn([sys.executable, "-c", "pass"])
+    child.communicate()
+    kill_group(child, signal.SIGTERM)
+    assert os.getpid() > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "hidden"),
+    [
+        ("api_key: abcdef", "abcdef"),
+        ("Authorization: Bearer ya29.a0AfH6SMB", "ya29.a0AfH6SMB"),
+        ('{"client_secret": "s3cr3t"}', "s3cr3t"),
+        ("--token=hf_abcdefghijklmnopqrst", "hf_abcdefghijklmnopqrst"),
+        ("got eyJhbGciOi.eyJzdWIi.c2lnbmF0dXJl", "eyJzdWIi"),
+    ],
+)
+def test_secrets_are_redacted(text: str, hidden: str) -> None:
+    assert hidden not in redact(text)
+
+
+def test_ordinary_text_is_kept() -> None:
+    text = "revision tabular-service-00001-abc is ready, 3 of 3 tokens parsed"
+    assert redact(text) == text
