@@ -38,7 +38,7 @@ class Buckets(Protocol):
 
 
 class Child:
-    """A running container. gone resolves to its exit code (negative = signal), exited later: when its output was read."""
+    """A running container. gone tells its exit code (negative = signal) at once, exited when its output was read."""
 
     def __init__(self, identity: str, popen: subprocess.Popen[bytes], output: Output, mount_mode: str) -> None:
         self.id = identity

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from scripts.localcloud.logging.filters import FilterError, Test, parse
+from scripts.localcloud.logging.filters import Comparison, FilterError, parse
 
 ENTRY: dict[str, Any] = {
     "logName": "projects/demo/logs/run.googleapis.com%2Fstdout",
@@ -52,7 +52,6 @@ ENTRY: dict[str, Any] = {
         'textPayload=""',
         "cache_hit",
         '"loaded v1"',
-        "jsonPayload.cache_hit",
         "severity=(ERROR OR WARNING)",
         "jsonPayload.message:(loaded AND v1)",
         "severity=ERROR OR severity=WARNING",
@@ -81,6 +80,7 @@ def test_it_matches(text: str) -> None:
         "timestamp>2026-11-20T02:00:00.25Z",
         'log_id("stderr")',
         "absent",
+        "jsonPayload.cache_hit",  # a text search; existence is jsonPayload.cache_hit:*
         'jsonPayload.message=~"^loaded"',
         "severity=WARNING jsonPayload.n=8",
         "(severity=WARNING OR severity=ERROR) AND NOT jsonPayload.n=7",
@@ -113,7 +113,7 @@ def test_it_does_not_match(text: str) -> None:
         ("ip_in_net(x)", 0),
         ("timestamp>noon", 10),
         ('textPayload=~"["', 13),
-        ("(" * 60 + "a", 50),
+        ("(" * 60 + "a", 51),
     ],
 )
 def test_mistakes_have_a_place(text: str, position: int | None) -> None:
@@ -134,8 +134,7 @@ def test_quoted_values_are_what_the_client_meant() -> None:
 
 
 def test_what_every_entry_must_pass_is_offered_to_the_store() -> None:
-    found = parse(
-        'timestamp>="2026-11-20T00:00:00Z" AND (severity=ERROR OR severity=INFO) resource.type=x NOT labels.a=b'
-    )
+    start = 'timestamp>="2026-11-20T00:00:00Z"'
+    found = parse(f"{start} AND (severity=ERROR OR severity=INFO) resource.type=x NOT labels.a=b")
     assert [test.path for test in found.required] == [("timestamp",), ("resource", "type")]
-    assert all(isinstance(test, Test) for test in found.required)
+    assert all(isinstance(test, Comparison) for test in found.required)
