@@ -202,7 +202,7 @@ def _turn(state: Path) -> Iterator[None]:
         lock = (state / "start.lock").open("a")
     except OSError as error:
         reason = f"{error.strerror or error} ({error.filename or state})"
-        raise OpsError(f"cannot keep the stand-in's state in {state}: {reason}", ROOM) from error
+        raise Refused(f"cannot keep the stand-in's state in {state}: {reason}", ROOM) from error
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:

@@ -64,7 +64,7 @@ def main() -> int:
 def _failed(message: str, state: Path) -> int:
     remedy = f"Make {state} writable and its disk not full, or name another folder: MODELSHELF_STATE=DIR"
     print(json.dumps({"error": message, "remedy": remedy}), file=sys.stderr)
-    return int(ExitCode.FAILED)
+    return int(ExitCode.REFUSED)
 
 
 def _many_files() -> None:
