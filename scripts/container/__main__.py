@@ -20,6 +20,7 @@ from scripts.container import logs
 from scripts.errors import BadInput, ExitCode, Interrupted, OpsError
 
 USAGE = "usage: python -m scripts.container [start|sync]"
+_FAILED = {"start": "start failed", "sync": "model sync failed"}
 
 
 def main(arguments: list[str]) -> int:
@@ -28,47 +29,40 @@ def main(arguments: list[str]) -> int:
     if arguments in (["-h"], ["--help"]):
         print(f"{USAGE}\n\n{__doc__}")
         return ExitCode.OK
-    syncing = arguments == ["sync"] or os.environ.get("MODEL_SYNC_MODE", "") not in ("", "0", "false")
     # One BLAS thread for each of the service's workers; numpy's libraries read it when they are first imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     logs.adopt_libraries()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _interrupt)
+    command = "sync" if arguments == ["sync"] or _sync_mode() else "start"
     try:
         if arguments not in ([], ["start"], ["sync"]):
             raise BadInput(f"found the arguments {arguments}, expected start or sync", USAGE)
-        return _sync(began) if syncing else _start(began)
-    except Interrupted as stopped:
-        logs.error(_failed(syncing), **logs.failure(stopped), duration_s=time.monotonic() - began)
-        return stopped.exit_code
-    except OpsError as problem:
-        logs.error(_failed(syncing), **logs.failure(problem), duration_s=time.monotonic() - began, **_where())
-        return problem.exit_code
-    except Exception as problem:  # told in full, but as an entry
-        logs.error(_failed(syncing), **logs.failure(problem), duration_s=time.monotonic() - began, **_where())
-        return ExitCode.FAILED
+        return _run(command, began)
+    except KeyboardInterrupt as stopped:
+        problem: Exception = Interrupted(str(stopped) or "interrupted", "Run the same command again.")
+    except Exception as error:  # told in full, but as an entry
+        problem = error
+    seconds = time.monotonic() - began
+    logs.error(_FAILED[command], **logs.failure(problem), duration_s=seconds, **_where())
+    return problem.exit_code if isinstance(problem, OpsError) else ExitCode.FAILED
 
 
-def _start(began: float) -> int:
+def _run(command: str, began: float) -> int:
     from scripts.settings.runtime import from_environ
 
     runtime = from_environ(os.environ)
+    if command == "sync":
+        from scripts.container.sync import run
+
+        return run(runtime, os.environ, began)
     from scripts.container.start import start
 
     return start(runtime, os.environ, began)
 
 
-def _sync(began: float) -> int:
-    from scripts.settings.runtime import from_environ
-
-    runtime = from_environ(os.environ)
-    from scripts.container.sync import run
-
-    return run(runtime, os.environ, began)
-
-
-def _failed(syncing: bool) -> str:
-    return "model sync failed" if syncing else "start failed"
+def _sync_mode() -> bool:
+    return os.environ.get("MODEL_SYNC_MODE", "").strip().lower() in ("1", "true", "yes", "on")
 
 
 def _where() -> dict[str, str | None]:
@@ -76,7 +70,8 @@ def _where() -> dict[str, str | None]:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise Interrupted(f"stopped by {signal.Signals(number).name}", "Run the same command again.")
+    # no Exception: whoever carries on after errors (a retry, a fallback) must not carry on after this
+    raise KeyboardInterrupt(f"stopped by {signal.Signals(number).name}")
 
 
 def _leave(run: Callable[[], int]) -> None:

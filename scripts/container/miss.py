@@ -184,13 +184,13 @@ class Publication:
         def work() -> None:
             try:
                 result = sync.publish(runtime, cloud, environ, wait_s=float(runtime.wait_timeout_s))
+                logs.info("publication finished", **sync.facts(runtime, result), duration_s=result.seconds)
                 changed = "published" if result.changed else "found nothing to publish"
                 self._problem = OpsError(f"this instance {changed} (version {result.version})")
-            except OpsError as problem:
-                self._problem = problem
             except Exception as problem:  # a thread must not end in a loose traceback
-                logs.error("publication failed", **logs.failure(problem))
-                self._problem = OpsError(f"{type(problem).__name__}: {problem}")
+                logs.error("publication failed", bucket=runtime.bucket, **logs.failure(problem))
+                told = f"{type(problem).__name__}: {problem}"
+                self._problem = problem if isinstance(problem, OpsError) else OpsError(told)
             finally:
                 self._over.set()
 

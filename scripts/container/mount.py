@@ -72,6 +72,12 @@ def check(path: Path, bucket: str, timeout_s: float = TIMEOUT_S) -> Mount:
     return found[0]
 
 
+def not_the_bucket(path: Path, bucket: str, version: str) -> Unreachable:
+    """What to say of an empty folder when the bucket holds a version: something else is mounted there, or nothing."""
+    message = f"{path} is empty, but the bucket {bucket} holds the version {version}: it is not what is mounted there"
+    return Unreachable(message, _remedy(_YAML, path, bucket))
+
+
 def _look(path: Path, bucket: str) -> Mount:
     try:
         is_folder = stat.S_ISDIR(path.stat().st_mode)  # is_dir() would hide what went wrong

@@ -14,14 +14,14 @@ serving, 1 no version to serve or a model that cannot be loaded, 3 wrong setting
 from __future__ import annotations
 
 import time
-from collections.abc import MutableMapping
+from collections.abc import Iterable, MutableMapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scripts.cloud.connect import Cloud, connect_runtime
 from scripts.container import logs, miss, mount, private, stores
 from scripts.container.service import Active, serve
-from scripts.errors import OpsError
+from scripts.errors import AccessDenied, OpsError, Unreachable
 from scripts.models import gate, layout
 from scripts.models.gate import Decision, Look
 from scripts.models.statements import Trusted
@@ -115,17 +115,13 @@ def _mounted(runtime: Runtime, first: Look, trusted: Trusted | None, began: floa
         return where.folder(kind) / inside
 
     checking = time.monotonic()
-    left_s = max(5.0, START_LIMIT_S - (checking - began))
-    size_bytes = stores.wait_visible(
-        (
-            stores.Expected(on_mount(model.kind, f"{model.prefix}/{file.path}"), file.size_bytes)
-            for model in trusted.manifest.models
-            for file in model.files
-        ),
-        bucket=runtime.bucket,
-        timeout_s=min(stores.VISIBLE_TIMEOUT_S, left_s, float(runtime.wait_timeout_s)),
-        on_wait=lambda problem: logs.warning("waiting for the mount", error=problem, manifest_version=version),
+    expected = (
+        stores.Expected(on_mount(model.kind, f"{model.prefix}/{file.path}"), file.size_bytes)
+        for model in trusted.manifest.models
+        for file in model.files
     )
+    left_s = max(5.0, START_LIMIT_S - (checking - began))
+    size_bytes = _visible(runtime, version, expected, min(stores.VISIBLE_TIMEOUT_S, left_s))
     models = tuple(
         stores.Served(model.name, model.kind, model.source, model.revision, on_mount(model.kind, model.prefix))
         for model in trusted.manifest.models
@@ -136,6 +132,21 @@ def _mounted(runtime: Runtime, first: Look, trusted: Trusted | None, began: floa
     )  # fmt: skip
     decision = first.decision
     return Active(decision.hit, decision.reason, MOUNT, version, trusted.serial, where, models)
+
+
+def _visible(runtime: Runtime, version: str, expected: Iterable[stores.Expected], timeout_s: float) -> int:
+    def tell(problem: str) -> None:
+        logs.warning("waiting for the mount", error=problem, manifest_version=version, bucket=runtime.bucket)
+
+    bounded_s = min(timeout_s, float(runtime.wait_timeout_s))
+    try:
+        return stores.wait_visible(expected, bucket=runtime.bucket, timeout_s=bounded_s, on_wait=tell)
+    except AccessDenied:
+        raise
+    except Unreachable:
+        if mount.check(runtime.mount_path, runtime.bucket).empty:
+            raise mount.not_the_bucket(runtime.mount_path, runtime.bucket, version) from None
+        raise
 
 
 def _private(runtime: Runtime, cloud: Cloud, environ: MutableMapping[str, str], reason: str) -> Active:

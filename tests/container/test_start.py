@@ -189,6 +189,15 @@ def test_a_file_that_the_mount_shows_wrongly_is_named(world: Any) -> None:
     assert f"{blob} has 4 bytes, expected 50000" in failure(child)["error"]
 
 
+def test_a_folder_that_is_not_the_bucket_is_told_apart_from_a_lag(world: Any) -> None:
+    spec = world.model()
+    version = world.sync(spec)["version"]
+    child = world.start(world.runtime(spec))
+    assert child.end() == ExitCode.UNREACHABLE
+    assert f"{world.mount} is empty, but the bucket {world.name} holds the version {version}" in failure(child)["error"]
+    assert "mountPath" in failure(child)["remedy"]
+
+
 def test_several_cold_instances_that_publish_pull_the_model_once(world: Any) -> None:
     spec = world.model(size_bytes=3_000_000)
     world.control("/_local/upstreams/reset", {})
@@ -208,6 +217,7 @@ def test_several_cold_instances_that_publish_pull_the_model_once(world: Any) -> 
         mirroring.join()
     assert len({(info["manifest_version"], info["serial"]) for info in infos}) == 1
     assert 3_000_000 <= world.control("/_local/upstreams")["bytes"] < 3_100_000
+    assert sum(len(child.named("publication finished")) for child in children) >= 1
     assert [child.stop() for child in children] == [0, 0, 0]
 
 

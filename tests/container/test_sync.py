@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from scripts import lease
 from scripts.errors import ExitCode
 
 pytestmark = pytest.mark.process
@@ -49,12 +51,6 @@ def test_what_goes_wrong_is_told_once_with_its_remedy(world: Any) -> None:
         (world.runtime(spec, sync_mode=True, signing_key=""), {}, ExitCode.REFUSED, "MODEL_SIGNING_KEY"),
         (world.runtime(spec, sync_mode=True), {"MODEL_SPECS": "{"}, ExitCode.REFUSED, "MODEL_SPECS"),
         (world.runtime(spec, sync_mode=True, trusted_keys=()), {}, ExitCode.REFUSED, "key"),
-        (
-            world.runtime(spec, sync_mode=True),
-            {"MODELSHELF_ENDPOINT": "http://127.0.0.1:9"},
-            ExitCode.UNREACHABLE,
-            ":9",
-        ),
     ]
     for runtime, changes, code, named in cases:
         child = world.start(runtime, "sync", **changes)
@@ -73,3 +69,23 @@ def test_a_model_that_is_gone_upstream_fails_the_sync(world: Any) -> None:
     assert child.end() != 0
     assert world.name in last_word(child)["error"]
     assert list(world.bucket.list("statements/")) == []
+
+
+def test_sigterm_while_waiting_for_another_publisher_is_a_failure_told_once(world: Any) -> None:
+    with lease.hold(world.bucket, "publish", "a test that keeps the job waiting"):
+        child = world.start(world.runtime(world.model(), sync_mode=True), "sync")
+        child.until("model sync started")
+        assert child.stop() == ExitCode.INTERRUPTED
+    assert "SIGTERM" in last_word(child)["error"]
+
+
+def test_upstreams_that_are_down_leave_the_published_version_alone(world: Any) -> None:
+    first = world.sync(world.model())
+    spec = replace(world.model(), name="renamed")
+    world.control("/_local/upstreams/tags", {"kind": "ollama", "name": f"library/{world.name}", "withdrawn": True})
+    child = world.start(world.runtime(spec, sync_mode=True), "sync")
+    assert child.end() != 0
+    assert last_word(child)["message"] == "model sync failed"
+    assert [each.name for each in world.bucket.list("manifests/")] == [
+        f"manifests/{first['version']}.done", f"manifests/{first['version']}.json",
+    ]  # fmt: skip
