@@ -44,13 +44,13 @@ def ask(url: str, method: str, headers: Mapping[str, str], *, timeout_s: float =
             return Answer(0, type(error).__name__, time.monotonic() - began)
 
 
-def check_all(target: Target, url: str, say: Callable[[str], None], *, patience_s: float = PATIENCE_S) -> str:
+def check_all(target: Target, url: str, say: Callable[[str], None]) -> str:
     """Run every check against a service's URL until it passes; a summary ("health, ready, warm-up 12 ms").
 
-    Raises OpsError naming the check that still failed after patience_s.
+    Raises OpsError naming the check that still failed after PATIENCE_S.
     """
     headers = target.cloud.headers_for(url, target.settings.access == "private")
-    deadline = time.monotonic() + patience_s
+    deadline = time.monotonic() + PATIENCE_S
     told = []
     for name, method, path in CHECKS:
         say(f"asking {method} {path}")
@@ -68,8 +68,8 @@ def check_all(target: Target, url: str, say: Callable[[str], None], *, patience_
 def _until_ok(url: str, method: str, headers: dict[str, Any], deadline: float) -> Answer:
     for delay_s in delays(0.2, 2.0):
         answer = ask(url, method, headers)
-        refused = 400 <= answer.status < 500 and answer.status not in (404, 429)
-        if answer.ok or refused or time.monotonic() + delay_s > deadline:
+        final = answer.status == 501 or (400 <= answer.status < 500 and answer.status not in (404, 429))
+        if answer.ok or final or time.monotonic() + delay_s > deadline:
             return answer
         time.sleep(delay_s)
     raise AssertionError("delays() is endless")

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from scripts.errors import Refused
+from scripts.process import redact
 
 if TYPE_CHECKING:
     from scripts.plan import Plan
@@ -166,7 +167,8 @@ def show_plan(screen: Screen, plan: Plan) -> int:
 
 
 def show_error(message: str, remedy: str) -> None:
-    """An error on standard error: what happened in red, then what to type."""
+    """An error on standard error: what happened in red, then what to type; secrets hidden."""
+    message = redact(message)
     console = _console(sys.stderr)
     if console is None:
         with contextlib.suppress(BrokenPipeError):
