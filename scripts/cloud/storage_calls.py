@@ -126,7 +126,7 @@ def for_response(status: int, reason: str, message: str, response: Any, what: st
         return Failure(Unreachable(text, AGAIN), transient=True, retry_after_s=_retry_after_s(response))
     if status == 401:
         return Failure(AccessDenied(text, LOGIN))
-    if status == 403 and reason == "quotaExceeded":
+    if status == 507 or (status == 403 and reason == "quotaExceeded"):
         return Failure(OpsError(text, "Free space (invoke cache.list shows the versions) or raise the quota."))
     if status == 403:
         remedy = f"Grant the missing role on the bucket, or log in as who has it. {LOGIN}"

@@ -27,18 +27,20 @@ def _recorded(bucket: Bucket) -> set[str]:
     return {name.removeprefix(layout.MANIFESTS).rpartition(".")[0] for name in names}
 
 
-def clear_tmp(bucket: Bucket, newest: str) -> int:
-    """Remove everything under `.tmp/` up to the version `newest`; the bytes freed."""
+def clear_tmp(bucket: Bucket) -> int:
+    """Remove everything under `.tmp/` that belongs to a version, in every generation; the bytes freed.
+
+    Whoever holds the lease is the only publisher, so whatever is there after a commit is nobody's.
+    """
     freed_bytes = 0
     for info in bucket.list(layout.TMP, versions=True):
-        parts = layout.split_tmp(info.name)
-        if parts is not None and parts[0] <= newest and bucket.delete(info.name, info.generation):
+        if layout.split_tmp(info.name) is not None and bucket.delete(info.name, info.generation):
             freed_bytes += info.size_bytes
     return freed_bytes
 
 
-def clear_unborn(bucket: Bucket, newest: str) -> int:
-    """Remove version folders up to `newest` that never had a manifest or .done; the bytes freed.
+def clear_unborn(bucket: Bucket) -> int:
+    """Remove version folders that never had a manifest or .done, in every generation; the bytes freed.
 
     Such a folder was never named by a statement: a statement is only made after its version's manifest and .done.
     """
@@ -47,7 +49,7 @@ def clear_unborn(bucket: Bucket, newest: str) -> int:
     for store in layout.STORES.values():
         for path in bucket.prefixes(f"{store}/"):
             version = path.rstrip("/").rpartition("/")[2]
-            if not layout.is_version(version) or version > newest or version in recorded:
+            if not layout.is_version(version) or version in recorded:
                 continue
             for info in bucket.list(path, versions=True):
                 if bucket.delete(info.name, info.generation):

@@ -199,7 +199,8 @@ class _Sync:
 
     def _unchanged(self, active: Trusted, moved: tuple[Moved, ...], began: float) -> SyncResult:
         """Nothing to pull: mend the copies, and put a new statement on top of any that did not hold up."""
-        leftovers.clear_tmp(self.publisher.bucket, active.version)
+        if leftovers.clear_tmp(self.publisher.bucket):
+            leftovers.clear_unborn(self.publisher.bucket)
         if self.publisher.serial > max(active.serial + 1, self.min_serial) and self._covered(active):
             trusted = publish.commit(
                 self.publisher, active.version, active.manifest_sha256, "put on top of statements that did not hold up"
@@ -234,8 +235,8 @@ class _Sync:
         digest = publish.record(self.publisher, content)
         reason = "the models of the settings changed" if known else "the first version"
         trusted = publish.commit(self.publisher, version, digest, reason)
-        leftovers.clear_tmp(bucket, version)
-        leftovers.clear_unborn(bucket, version)
+        leftovers.clear_tmp(bucket)
+        leftovers.clear_unborn(bucket)
         self.say(f"published {version} as serial {trusted.serial}")
         return trusted
 

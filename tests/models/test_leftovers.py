@@ -1,0 +1,45 @@
+"""What dead runs left is removed in every generation; what is or ever was a version is not touched."""
+
+from __future__ import annotations
+
+import pytest
+
+from scripts.models import leftovers
+from tests.models.support import VERSION, World
+
+pytestmark = pytest.mark.process
+
+
+def test_tmp_is_emptied_for_good(world: World) -> None:
+    first = world.bucket.create_object(f".tmp/{VERSION}/ollama/blobs/x", b"1234")
+    world.bucket.replace(first.name, b"56789", first.generation)
+    world.bucket.create_object(".tmp/not-a-version/x", b"somebody's notes")
+    assert leftovers.clear_tmp(world.bucket) == 9
+    assert [info.name for info in world.bucket.list(versions=True)] == [".tmp/not-a-version/x"]
+
+
+def test_only_folders_that_never_became_versions_go(world: World) -> None:
+    world.fill()
+    published = world.sync().version
+    unborn, lost = "20250101T000000Z-00000000", "20250102T000000Z-00000000"
+    for version in (unborn, lost):
+        world.bucket.create_object(f"ollama/{version}/blobs/x", b"12")
+        world.bucket.create_object(f"sbert/{version}/models--a--b/refs/main", b"3")
+    done = world.bucket.create_object(f"manifests/{lost}.done", b"{}")
+    world.bucket.replace(done.name, b"[]", done.generation)
+    world.remove(done.name)  # gone, but a noncurrent generation tells that this was a version
+    world.bucket.create_object("ollama/README", b"not a version")
+    assert leftovers.version_names(world.bucket) == {unborn, lost, published}
+    before = {name for name in world.names() if unborn not in name}
+    assert leftovers.clear_unborn(world.bucket) == 3
+    assert set(world.names()) == before
+    assert leftovers.clear_unborn(world.bucket) == 0
+
+
+def test_a_sync_with_nothing_to_pull_cleans_up_too(world: World) -> None:
+    world.fill()
+    world.sync()
+    world.bucket.create_object(".tmp/20990101T000000Z-00000000/ollama/blobs/x", b"x")
+    world.bucket.create_object("ollama/20990101T000000Z-00000000/blobs/x", b"x")
+    assert world.sync().outcome == "up_to_date"
+    assert not [name for name in world.names() if "20990101" in name]
