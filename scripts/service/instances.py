@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from scripts.cloud.logs import Entry, LogsClient, both, of_service
@@ -12,6 +12,7 @@ from scripts.service.target import Target
 
 SEEN_TIMEOUT_S = 15.0
 LIMIT = 10_000
+SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,15 @@ class Instance:
         return f"{self.id[:12]}: {verdict}{why}, version {self.version or 'none'}"
 
 
-def of_revision(target: Target, revision: str, since: str = "") -> list[Instance]:
-    """The instances of a revision that decided since a moment (RFC 3339), youngest first.
+def of_revision(target: Target, revision: str) -> list[Instance]:
+    """The instances of a revision that told their decision, youngest first.
 
     Where the platform can tell which instances are alive, only those.
     """
-    found = read(target.logs, target.name, revision, since)
+    known = target.run.get_revision(revision) if revision else None
+    if known is None:
+        return []
+    found = read(target.logs, target.name, revision, known.created_at)
     alive = target.cloud.live_instances(target.name)
     return [instance for instance in found if alive is None or instance.id in alive]
 
@@ -62,13 +66,15 @@ def await_instances(target: Target, revision: str, count: int) -> list[Instance]
     raise AssertionError("delays() is endless")
 
 
-def read(logs: LogsClient, service: str, revision: str, since: str = "") -> list[Instance]:
-    """Every instance of a revision that wrote its decision to the logs, youngest first."""
-    where = of_service(service, revision)
-    decided = logs.entries(both(where, "jsonPayload.cache_hit:*"), since=since, limit=LIMIT)
-    loaded = logs.entries(both(where, "jsonPayload.served_bytes:*"), since=since, limit=LIMIT)
-    pulled = logs.entries(both(where, "jsonPayload.upstream_bytes:*"), since=since, limit=LIMIT)
-    return summarize(decided, _sums(loaded, "served_bytes"), _sums(pulled, "upstream_bytes"))
+def read(logs: LogsClient, service: str, revision: str, since: str) -> list[Instance]:
+    """The instances of a revision that wrote their decision to the logs since a moment (RFC 3339), youngest first."""
+
+    def having(field: str) -> list[Entry]:
+        condition = both(of_service(service, revision), f"jsonPayload.{field}:*")
+        return logs.entries(condition, since=since, limit=LIMIT, newest_first=True)
+
+    served, pulled = (_sums(having(field), field) for field in ("served_bytes", "upstream_bytes"))
+    return summarize(having("cache_hit"), served, pulled)
 
 
 def summarize(decided: Iterable[Entry], served: dict[str, int], pulled: dict[str, int]) -> list[Instance]:
@@ -91,6 +97,15 @@ def summarize(decided: Iterable[Entry], served: dict[str, int], pulled: dict[str
         for name, entry in last.items()
     ]
     return sorted(instances, key=lambda item: item.started_at, reverse=True)
+
+
+def lines(instances: Sequence[Instance]) -> list[tuple[str, str]]:
+    """Rows for people: the youngest instances, and how many more there are."""
+    rows = [("instance", instance.line()) for instance in instances[:SHOWN]]
+    if len(instances) > SHOWN:
+        hits = sum(instance.cache_hit for instance in instances)
+        rows.append(("instance", f"… and {len(instances) - SHOWN} more; {hits} of {len(instances)} on a hit"))
+    return rows
 
 
 def _sums(entries: Iterable[Entry], field: str) -> dict[str, int]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -13,6 +15,8 @@ from scripts.service import ownership
 from scripts.service.observe import Live
 from scripts.service.target import Target
 
+SECRET = re.compile(r"(?i)token|secret|passw|credential|api_?key|private")
+HIDDEN = "[redacted]"
 ATTEMPT = "modelshelf.dev/attempt"
 MISSES: Mapping[str, str] = {
     "no_trusted_version": "no trusted version is published",
@@ -72,7 +76,8 @@ def desired_service(target: Target, live: Live) -> dict[str, Any]:
 def job_changes(target: Target, live: Live) -> tuple[Change, ...]:
     """What differs between the job and what it should be."""
     body = live.job.body if live.job else None
-    return diff.changes(desired_job(target, live), _plain(body), f"job {target.job_name}")
+    found = diff.changes(desired_job(target, live), _plain(body), f"job {target.job_name}")
+    return tuple(veiled(change) for change in found)
 
 
 def service_changes(target: Target, live: Live) -> tuple[Change, ...]:
@@ -82,7 +87,22 @@ def service_changes(target: Target, live: Live) -> tuple[Change, ...]:
     if not found and live.service is not None and live.service.ready is False:
         why = f"revision {live.service.latest_created_revision} failed; a new one is tried"
         return (Change(Action.RUN, f"service {target.name}", after=why),)
-    return found
+    return tuple(veiled(change) for change in found)
+
+
+def veiled(change: Change) -> Change:
+    """The change without the values of variables whose names speak of secrets: it is shown, and kept in the audit."""
+    secret = SECRET.search(change.path.rpartition("[")[2]) is not None
+    return replace(change, before=_veil(change.before, secret), after=_veil(change.after, secret))
+
+
+def _veil(value: Any, secret: bool) -> Any:
+    if isinstance(value, list):
+        return [_veil(item, secret) for item in value]
+    if isinstance(value, Mapping):
+        named = secret or SECRET.search(str(value.get("name", ""))) is not None
+        return {key: _veil(item, named and key == "value") for key, item in value.items()}
+    return HIDDEN if secret and value is not None else value
 
 
 def next_attempt(body: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from scripts.service.instances import Instance
+from scripts.service.instances import Instance, lines
 from scripts.service.steps import Step
 from scripts.units import size
 
@@ -45,13 +45,12 @@ class Report:
 
     def rows(self) -> list[tuple[str, str]]:
         """Names and values of the summary."""
-        instances = [("instance", item.line()) for item in self.instances]
         seconds = "  ".join(f"{step.name} {step.seconds:.1f}" for step in self.steps)
         return [
             ("URL", self.url),
             ("revision", self.revision),
             ("manifest version", self.manifest_version or "none"),
-            *(instances or [("instance", "none has told its decision yet")]),
+            *(lines(self.instances) or [("instance", "none has told its decision yet")]),
             ("pulled upstream", size(self.upstream_bytes)),
             ("served from the cache", size(self.served_bytes)),
             ("seconds", f"{seconds}  total {sum(step.seconds for step in self.steps):.1f}"),

@@ -68,7 +68,7 @@ class Status:
             ("URL", self.url or "none"),
             ("revision", self.revision or "none"),
             *(("traffic", line) for line in self.traffic),
-            *([("instance", item.line()) for item in self.instances] or [("instance", "none seen")]),
+            *(instances.lines(self.instances) or [("instance", "none seen")]),
             ("active version", version),
             ("cache", self.decision),
             ("hold", self.hold or "none"),

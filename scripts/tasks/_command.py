@@ -108,6 +108,12 @@ def guarded() -> Iterator[None]:
         raise Exit(code=0) from None
     except (Exit, SystemExit):
         raise
+    except ModuleNotFoundError as error:
+        from scripts.tasks._screen import show_error
+
+        remedy = "Type the command through ./dev, or: pip install --require-hashes -r requirements.lock"
+        show_error(f"the package {error.name!r} is missing in {sys.executable}", remedy)
+        raise Exit(code=int(ExitCode.REFUSED)) from None
     except Exception as error:
         from scripts.tasks._screen import show_error
         from scripts.tasks._trouble import record
