@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
+from scripts.localcloud import schema
 from scripts.localcloud.context import Context
 from scripts.localcloud.logging import severity
 from scripts.localcloud.logging.filters import Filter, FilterError, parse
@@ -103,6 +104,10 @@ def _checked(given: Any, body: dict[str, Any]) -> Entry:
     entry = dict(given)
     entry["logName"] = entry.get("logName") or body.get("logName") or ""
     entry["resource"] = entry.get("resource") or body.get("resource") or {}
+    for key in ("labels", "resource"):
+        for holder in (body, entry):
+            if not isinstance(holder.get(key) or {}, dict):
+                raise ApiError(400, f"{key}: expected an object.")
     labels = {**(body.get("labels") or {}), **(entry.get("labels") or {})}
     if labels:
         entry["labels"] = labels
@@ -112,17 +117,20 @@ def _checked(given: Any, body: dict[str, Any]) -> Entry:
         raise ApiError(400, "resource.type: required; use 'global' when there is none.")
     if entry.get("severity") is not None and severity.number(entry["severity"]) is None:
         raise ApiError(400, f"severity: unknown severity {entry['severity']!r}.")
-    for key in ("timestamp",):
-        value = entry.get(key)
-        if value is not None and (not isinstance(value, str) or to_nanoseconds(value) is None):
-            raise ApiError(400, f"{key}: expected an RFC 3339 time, found {value!r}.")
+    value = entry.get("timestamp")
+    if value is not None and (not isinstance(value, str) or to_nanoseconds(value) is None):
+        raise ApiError(400, f"timestamp: expected an RFC 3339 time, found {value!r}.")
+    # severities travel as numbers too, which the schema does not say
+    schema.check("logging.v2", "LogEntry", {key: item for key, item in entry.items() if key != "severity"}, "entry")
     if sum(1 for key in _PAYLOADS if key in entry) > 1:
         raise ApiError(400, "payload: only one of text_payload, json_payload, proto_payload may be set.")
     return entry
 
 
 def _parents(body: dict[str, Any]) -> list[str]:
-    names = body.get("resourceNames") or [f"projects/{each}" for each in body.get("projectIds") or ()]
+    names = body.get("resourceNames")
+    if not names and isinstance(body.get("projectIds"), list):
+        names = [f"projects/{each}" for each in body["projectIds"]]
     if not isinstance(names, list) or not names:
         raise ApiError(400, "resource_names: at least one is required, e.g. projects/PROJECT.")
     for name in names:

@@ -7,8 +7,9 @@ import secrets
 import uuid
 from typing import Any
 
+from scripts.localcloud import schema
 from scripts.localcloud.context import REGION, Context
-from scripts.localcloud.run import schema, validation
+from scripts.localcloud.run import validation
 from scripts.localcloud.run.conditions import TRUE, UNKNOWN, Condition, merge, status_of
 from scripts.localcloud.run.executions import EXECUTION_LABEL, Executions, execution_conditions
 from scripts.localcloud.run.store import (
@@ -72,7 +73,7 @@ class Jobs:
         return Response.of_json(self._need("job", request))
 
     async def _create(self, request: Request) -> Response:
-        body, project = await request.json_object(), self._project(request)
+        body, project = schema.without_nulls(await request.json_object()), self._project(request)
         name = validation.job(body, None)
         if self._store.get("job", project, name) is not None:
             raise ApiError(409, f"Resource '{name}' already exists.")
@@ -93,7 +94,8 @@ class Jobs:
         return self._save(request, project, job)
 
     async def _replace(self, request: Request) -> Response:
-        body, project, name = await request.json_object(), self._project(request), request.params["name"]
+        body = schema.without_nulls(await request.json_object())
+        project, name = self._project(request), request.params["name"]
         old = self._store.need("job", project, name)
         validation.job(body, name)
         check_version(body["metadata"], old)
@@ -122,12 +124,16 @@ class Jobs:
         return _success(name)
 
     async def _run(self, request: Request) -> Response:
-        body, project, name = await request.json_object(), self._project(request), request.params["name"]
-        schema.check("run.v1", "RunJobRequest", body, "run_job_request")
+        body = schema.without_nulls(await request.json_object())
+        project, name = self._project(request), request.params["name"]
+        for key in body:
+            if key != "overrides":
+                raise ApiError(400, f'Invalid JSON payload received. Unknown name "{key}": Cannot find field.')
         return Response.of_json(self._start(project, name, body.get("overrides") or {}))
 
     def _start(self, project: str, name: str, overrides: Document) -> Document:
         job = self._store.need("job", project, name)
+        validation.overrides(overrides)
         now = self._context.now()
         metadata, number = job["metadata"], job["status"]["executionCount"] + 1
         execution_name = f"{name}-{''.join(secrets.choice(_LETTERS) for _ in range(5))}"
@@ -198,14 +204,16 @@ class Jobs:
         return Response.of_json(self._need("task", request))
 
     async def _run_v2(self, request: Request) -> Response:
-        body, project, name = await request.json_object(), self._project(request), request.params["name"]
-        overrides = dict(body.get("overrides") or {})
+        body = schema.without_nulls(await request.json_object())
+        project, name = self._project(request), request.params["name"]
         unknown = set(body) - {"overrides", "validateOnly", "etag"}
         if unknown:
             field = sorted(unknown)[0]
             raise ApiError(400, f'Invalid JSON payload received. Unknown name "{field}": Cannot find field.')
-        if overrides.get("timeout"):
-            overrides["timeoutSeconds"] = _seconds(overrides["timeout"])
+        overrides = body.get("overrides") or {}
+        if isinstance(overrides, dict) and "timeout" in overrides:
+            others = {key: item for key, item in overrides.items() if key != "timeout"}
+            overrides = {**others, "timeoutSeconds": _seconds(overrides["timeout"])}
         if body.get("validateOnly"):
             self._store.need("job", project, name)
             return Response.of_json({"name": "", "done": True})

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
+import sqlite3
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
+log = logging.getLogger("localcloud")
 LONGEST_LINE_BYTES = 256 << 10
 LARGEST_FILE_BYTES = 8 << 20
 _TAIL_LINES = 20
@@ -151,7 +154,10 @@ class Output:
                 {**entry, "severity": "WARNING", "textPayload": f"{lost} lines were dropped: too many at once"}
             )
         if waiting:
-            self._write(waiting)
+            try:
+                self._write(waiting)
+            except sqlite3.Error as error:  # a full disk must not stop an instance
+                log.warning("%d log entries were lost: %s", len(waiting), error)
 
 
 def _readable(entry: Entry) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -40,6 +41,8 @@ class RunRoom:
             timeout=aiohttp.ClientTimeout(total=None),
             auto_decompress=False,
             read_bufsize=256 << 10,
+            max_line_size=64 << 10,
+            max_field_size=64 << 10,
             trust_env=False,
         )
         # aiohttp would send a GET again to whoever owns the port by then; the front decides about that itself
@@ -70,8 +73,7 @@ class RunRoom:
 
     async def stop(self) -> None:
         """Stop executions and instances (SIGTERM, then SIGKILL)."""
-        await self._executions.close()
-        await self._controller.close()
+        await asyncio.gather(self._executions.close(), self._controller.close())
         await self._sandboxes.close()
         await self._session.close()
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import shutil
 import signal
+import sqlite3
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +26,7 @@ from scripts.localcloud.storage.events import TOPIC, ObjectEvent, StoredObject
 if TYPE_CHECKING:
     import subprocess
 
+log = logging.getLogger("localcloud")
 GRACE_S = 10.0
 _KEPT_LOGS = 200
 _LISTING_STEP = 256
@@ -114,6 +117,13 @@ class Sandboxes:
 
     async def open(self, identity: str, plan: Plan, platform: Mapping[str, str], origin: Origin) -> Child:
         """Start a container. Raises CannotRun when a bucket is missing or the process cannot be started."""
+        try:
+            return await self._open(identity, plan, platform, origin)
+        except (OpsError, OSError, sqlite3.Error) as error:
+            self._forget_views(self.folder / identity)
+            raise CannotRun("ContainerStartFailed", f"The container could not be started: {error}") from None
+
+    async def _open(self, identity: str, plan: Plan, platform: Mapping[str, str], origin: Origin) -> Child:
         for mount in plan.mounts:
             if not self._storage.bucket_exists(mount.bucket):
                 raise CannotRun(
@@ -144,12 +154,8 @@ class Sandboxes:
     async def _spawn(
         self, identity: str, argv: Sequence[str], env: Mapping[str, str], origin: Origin, mode: str
     ) -> Child:
-        try:
-            # in the loop's own thread: the child's parent-death signal follows the thread that started it
-            popen = process.spawn(argv, cwd=self._context.project_root, env=env)
-        except (OpsError, OSError) as error:
-            self._forget_views(self.folder / identity)
-            raise CannotRun("ContainerStartFailed", f"The container could not be started: {error}") from None
+        # in the loop's own thread: the child's parent-death signal follows the thread that started it
+        popen = process.spawn(argv, cwd=self._context.project_root, env=env)
         leftovers.record(self._context.db, identity, popen.pid)
         output = Output(origin, self._write, self._context.now, self.logs / identity)
         child = Child(identity, popen, output, mode)
@@ -166,8 +172,11 @@ class Sandboxes:
         child.gone.set_result(code)
         child.kill()  # whatever it started and left behind
         self.children.pop(child.id, None)
-        leftovers.forget(self._context.db, child.id)
-        await child.output.finish()
+        try:
+            leftovers.forget(self._context.db, child.id)
+            await child.output.finish()
+        except sqlite3.Error as error:  # a full disk: the end of the child must be known all the same
+            log.warning("the end of %s was not recorded: %s", child.id, error)
         folder = self.folder / child.id
         self._forget_views(folder)
         if not child.exited.done():

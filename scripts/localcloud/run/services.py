@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from scripts.localcloud import schema
 from scripts.localcloud.context import Context
 from scripts.localcloud.run import conditions, documents, validation
 from scripts.localcloud.run.conditions import UNKNOWN
@@ -54,7 +55,7 @@ class Services:
         return Response.of_json(self._store.need("service", self._project(request), request.params["name"]))
 
     async def _create(self, request: Request) -> Response:
-        body, project = await request.json_object(), self._project(request)
+        body, project = schema.without_nulls(await request.json_object()), self._project(request)
         name = validation.service(body, None)
         self._check_namespace(body, project)
         if self._store.get("service", project, name) is not None:
@@ -72,7 +73,8 @@ class Services:
         return Response.of_json(self._apply(project, service, None, _dry_run(request)))
 
     async def _replace(self, request: Request) -> Response:
-        body, project, name = await request.json_object(), self._project(request), request.params["name"]
+        body = schema.without_nulls(await request.json_object())
+        project, name = self._project(request), request.params["name"]
         old = self._store.need("service", project, name)
         validation.service(body, name)
         self._check_namespace(body, project)
@@ -229,7 +231,7 @@ def _with_defaults(spec: dict[str, Any]) -> Document:
     pod.setdefault("containerConcurrency", 80)
     pod.setdefault("timeoutSeconds", 300)
     container = pod["containers"][0]
-    container.setdefault("ports", [{"name": "http1", "containerPort": 8080}])
+    container["ports"] = container.get("ports") or [{"name": "http1", "containerPort": 8080}]
     limits = container.setdefault("resources", {}).setdefault("limits", {})
     limits.setdefault("cpu", "1000m")
     limits.setdefault("memory", "512Mi")

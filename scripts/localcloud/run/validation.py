@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from scripts.localcloud.run import images, schema
+from scripts.localcloud import schema
+from scripts.localcloud.run import images
 from scripts.localcloud.web import ApiError
 
 _NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
@@ -56,6 +57,15 @@ def job(body: dict[str, Any], name: str | None) -> str:
             if each.get(key):
                 _refuse(f"{place}.containers[0].{key}", "not supported for jobs.")
     return found
+
+
+def overrides(given: Any) -> None:
+    """Check the overrides of one run of a job. Raises ApiError 400."""
+    schema.check("run.v1", "Overrides", given, "overrides")
+    _number(given, "taskCount", "overrides", 1, 10_000)
+    _number(given, "timeoutSeconds", "overrides", 1, 604_800)
+    for index, container in enumerate(given.get("containerOverrides") or ()):
+        _environment(container.get("env") or [], f"overrides.container_overrides[{index}].env", _RESERVED_JOB)
 
 
 def traffic(lines: Sequence[Mapping[str, Any]]) -> None:

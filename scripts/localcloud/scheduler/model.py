@@ -19,6 +19,7 @@ _FIELDS = {
     "userUpdateTime", "state", "status", "scheduleTime", "lastAttemptTime", "satisfiesPzs",
 }  # fmt: skip
 _OUTPUT_ONLY = ("userUpdateTime", "state", "status", "scheduleTime", "lastAttemptTime", "satisfiesPzs")
+_NESTED = {"httpTarget", "retryConfig"}
 _CRON_BOUNDS = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
 _NAMES = {
     3: ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"],
@@ -51,8 +52,11 @@ def patched(job: Job, body: Job, mask: str, now: str) -> Job:
         if top not in _FIELDS or top in _OUTPUT_ONLY:
             _refuse("update_mask", f"field {path!r} cannot be updated")
         if inner:
+            given = body.get(top) or {}
+            if not isinstance(given, dict) or "." in inner or top not in _NESTED:
+                _refuse("update_mask", f"field {path!r} cannot be updated")
             changed[top] = {**changed.get(top, {})}
-            _move(changed[top], body.get(top) or {}, inner)
+            _move(changed[top], given, inner)
         else:
             _move(changed, body, top)
     return _checked({**changed, "userUpdateTime": now})
@@ -76,6 +80,9 @@ def _move(target: Job, source: Job, key: str) -> None:
 
 
 def _known(body: Job) -> None:
+    for key in ("name", "description", "schedule", "timeZone", "attemptDeadline"):
+        if not isinstance(body.get(key, ""), str):
+            _refuse(key, f"expected text, found {body[key]!r}")
     for key in body:
         if key in ("pubsubTarget", "appEngineHttpTarget"):
             _refuse(key, "the stand-in imitates HTTP targets only")
@@ -97,11 +104,17 @@ def _checked(job: Job) -> Job:
 def _checked_target(target: Any) -> Job:
     if not isinstance(target, dict) or not target:
         _refuse("http_target", "required")
-    uri = urlsplit(str(target.get("uri") or ""))
+    try:
+        uri = urlsplit(str(target.get("uri") or ""))
+    except ValueError:
+        uri = urlsplit("")
     if uri.scheme not in ("http", "https") or not uri.hostname:
         _refuse("http_target.uri", f"expected an http or https address, found {target.get('uri')!r}")
     if "oauthToken" in target and "oidcToken" in target:
         _refuse("http_target", "oauth_token and oidc_token exclude each other")
+    headers = target.get("headers") or {}
+    if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):
+        _refuse("http_target.headers", "expected texts by name")
     if "oauthToken" in target and not uri.hostname.endswith(".googleapis.com"):
         _refuse("http_target.oauth_token", f"only for *.googleapis.com, found host {uri.hostname}")
     method = target.get("httpMethod", "POST")

@@ -17,6 +17,7 @@ import aiohttp
 
 from scripts.localcloud.context import Context
 from scripts.localcloud.scheduler import model
+from scripts.localcloud.schema import without_nulls
 from scripts.localcloud.web import ApiError, Request, Response, Route
 
 log = logging.getLogger("localcloud")
@@ -78,7 +79,7 @@ class SchedulerRoom:
         return Response.of_json(job)
 
     async def _create(self, request: Request) -> Response:
-        job = model.new_job(await request.json_object(), _parent(request), self._context.now())
+        job = model.new_job(without_nulls(await request.json_object()), _parent(request), self._context.now())
         if self._read(job["name"]) is not None:
             raise ApiError(409, f"Job [{job['name']}] already exists.")
         return self._save(job)
@@ -104,7 +105,7 @@ class SchedulerRoom:
         return Response.of_json(self._need(request))
 
     async def _patch(self, request: Request) -> Response:
-        old, body = self._need(request), await request.json_object()
+        old, body = self._need(request), without_nulls(await request.json_object())
         return self._save(model.patched(old, body, request.query.get("updateMask", ""), self._context.now()))
 
     async def _delete(self, request: Request) -> Response:

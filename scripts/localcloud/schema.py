@@ -9,11 +9,13 @@ from __future__ import annotations
 import functools
 import importlib.util
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from scripts.localcloud.web import ApiError
 
+_WHOLE = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
     "integer": (int, float, str),
@@ -44,6 +46,15 @@ def check(document: str, name: str, value: Any, root: str) -> None:
         _check(schemas, schemas[name], value, root)
 
 
+def without_nulls(value: Any) -> Any:
+    """The value without fields that are null: Google's JSON reads null as absent."""
+    if isinstance(value, dict):
+        return {key: without_nulls(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [without_nulls(item) for item in value]
+    return value
+
+
 def _check(schemas: dict[str, Any], schema: dict[str, Any], value: Any, place: str) -> None:
     if value is None:
         return
@@ -66,6 +77,8 @@ def _check(schemas: dict[str, Any], schema: dict[str, Any], value: Any, place: s
         if not isinstance(value, list):
             raise _wrong(place, value, "a list")
         for index, item in enumerate(value):
+            if item is None:
+                raise _wrong(f"{place}[{index}]", item, "a value")
             _check(schemas, schema.get("items", {}), item, f"{place}[{index}]")
     elif kind in _TYPES:
         wide = kind == "string" and schema.get("format") in ("int64", "uint64")  # travels as text, accepted as number
@@ -75,10 +88,7 @@ def _check(schemas: dict[str, Any], schema: dict[str, Any], value: Any, place: s
 def _check_scalar(kind: str, value: Any, place: str) -> None:
     fits = isinstance(value, _TYPES[kind]) and (kind == "boolean") >= isinstance(value, bool)
     if fits and kind == "integer":
-        try:
-            fits = float(value) == int(float(value))
-        except ValueError:
-            fits = False
+        fits = value.is_integer() if isinstance(value, float) else _WHOLE.fullmatch(str(value)) is not None
     if not fits:
         raise _wrong(place, value, f"TYPE_{kind.upper()}")
 

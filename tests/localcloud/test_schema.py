@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from scripts.localcloud.run import schema
+from scripts.localcloud import schema
 from scripts.localcloud.web import ApiError
 
 
