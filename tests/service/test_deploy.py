@@ -39,8 +39,14 @@ def test_the_first_makes_everything_and_the_second_nothing(make: Make, listener:
     made = [record["outcome"] for record in records(settings)]
     assert made == ["changed"]
 
+    run = target.reach(settings).run
+    before = (run.get_service("tabular-service"), run.get_job("tabular-model-sync"))
     second = deploy.deploy(settings, NEVER, Listener())
     assert not second.changed
+    after = (run.get_service("tabular-service"), run.get_job("tabular-model-sync"))
+    assert [(item.generation, item.resource_version) for item in after if item] == [
+        (item.generation, item.resource_version) for item in before if item
+    ]
     assert second.revision == first.revision
     assert revisions(settings) == [first.revision]
     assert [record["outcome"] for record in records(settings)] == ["changed"]
