@@ -158,7 +158,7 @@ def test_concurrency_is_kept_and_what_finds_no_room_waits(cloud: Cloud) -> None:
 
 
 def test_replacing_a_revision_loses_no_request(cloud: Cloud) -> None:
-    url = cloud.create(service("drained"))["status"]["url"]
+    url = cloud.create(service("drained", env={"ABRUPT": "1"}))["status"]["url"]
     host, _, port = cloud.url.removeprefix("http://").partition(":")
     answers: list[int] = []
     stop = threading.Event()

@@ -1,6 +1,6 @@
 """A container for the contract tests: a server that shows what it was given and misbehaves on request.
 
-Environment: START_DELAY_S, EXIT_AT_START (code), STUBBORN=1 (ignores SIGTERM), LISTEN=0 (never listens).
+Environment: START_DELAY_S, EXIT_AT_START (code), LISTEN=0 (never), STUBBORN=1 (ignores SIGTERM), ABRUPT=1 (dies of it).
 GET /env, /list?path=, /read?path=, /write?path=, /sleep/S, /exit/CODE, /stream/N, /headers, /health; POST /echo, /sick.
 """
 
@@ -111,7 +111,8 @@ def main() -> None:
         time.sleep(60)
     server = ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler)
     stop = signal.SIG_IGN if os.environ.get("STUBBORN") else lambda *_: threading.Thread(target=server.shutdown).start()
-    signal.signal(signal.SIGTERM, stop)
+    if not os.environ.get("ABRUPT"):
+        signal.signal(signal.SIGTERM, stop)
     server.serve_forever(poll_interval=0.02)
     while BUSY:
         time.sleep(0.01)
