@@ -216,15 +216,14 @@ def test_a_killed_daemon_leaves_no_process_and_services_come_back(
     )
     old = [each["pid"] for each in cloud.instances("phoenix")]
     first.stop(signal.SIGKILL)
-    second = standin_at(tmp_path / "cloud", first.port)
+    second = standin_at(tmp_path / "cloud")
+    cloud = Cloud(second.url)
     until(lambda: not any(_alive(pid) for pid in old))
     fresh = until(lambda: (found := cloud.instances("phoenix")) and len(found) == 2 and found)
     assert not {each["pid"] for each in fresh} & set(old)
-    assert fetch(made["status"]["url"] + "/")[0] == 200
-    assert (
-        Cloud(second.url).get("phoenix")["status"]["latestReadyRevisionName"]
-        == (made["status"]["latestReadyRevisionName"])
-    )
+    back = cloud.get("phoenix")["status"]
+    assert back["url"] == f"{second.url}/run/phoenix" and fetch(back["url"] + "/")[0] == 200
+    assert back["latestReadyRevisionName"] == made["status"]["latestReadyRevisionName"]
     for each in fresh:  # they ignore SIGTERM: spare the test their ten seconds
         os.kill(each["pid"], signal.SIGKILL)
 

@@ -58,8 +58,10 @@ class Controller:
 
     def resume(self) -> None:
         """After a start of the daemon: routes as they were, instances come back by themselves."""
-        for project, service in self._store.all("service"):
+        for project, service in list(self._store.all("service")):
             name = service["metadata"]["name"]
+            documents.set_address(service, self._context.url, self._store.slug(project, name))  # the port may be new
+            self._store.put("service", project, name, service)
             route = self._route(project, name)
             route.move(traffic.from_status(service["status"].get("traffic", ())))
             self._spawn(self._come_back(route))
@@ -263,7 +265,7 @@ class Controller:
         if targets:
             base = self._context.url
             slug = self._store.slug(project, name)
-            status["traffic"] = traffic.to_status(targets, lambda tag: f"{base}/run/{tag}---{slug}")
+            status["traffic"] = traffic.to_status(targets, lambda tag: documents.tag_url(base, tag, slug))
         self._store.put("service", project, name, service)
 
     def _retire(self, fleet: Fleet) -> None:

@@ -107,6 +107,21 @@ def service_status(
     )
 
 
+def set_address(service: Document, base: str, slug: str) -> None:
+    """Write where the service answers into its status: base is the daemon's address, slug the name in URLs."""
+    status = service["status"]
+    status["url"] = f"{base}/run/{slug}"
+    status["address"] = {"url": status["url"]}
+    for line in status.get("traffic", ()):
+        if "tag" in line:
+            line["url"] = tag_url(base, line["tag"], slug)
+
+
+def tag_url(base: str, tag: str, slug: str) -> str:
+    """Where a traffic tag answers."""
+    return f"{base}/run/{tag}---{slug}"
+
+
 def route_of(service: Document) -> Document:
     """The Route that belongs to a service (same name)."""
     return _part_of(service, "Route", {"traffic": service["spec"].get("traffic", [])}, ("url", "address", "traffic"))

@@ -95,15 +95,13 @@ class Services:
         revision = self._revision_for(project, service, old, now)
         self._check_targets(project, service, revision["metadata"]["name"])
         slug = name if dry_run and old is None else self._store.slug(project, name)
-        url = f"{self._context.url}/run/{slug}"
         service["status"] = {
             **service["status"],
             "observedGeneration": service["metadata"]["generation"],
             "latestCreatedRevisionName": revision["metadata"]["name"],
-            "url": url,
-            "address": {"url": url},
             "conditions": documents.service_status(service, now, _DEPLOYING, _DEPLOYING),
         }
+        documents.set_address(service, self._context.url, slug)
         if not dry_run:
             with self._context.db.transaction():
                 self._store.put("service", project, name, service)
