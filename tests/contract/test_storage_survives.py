@@ -271,7 +271,7 @@ def test_a_read_only_state_is_one_clear_line(tmp_path: Path) -> None:
         state.chmod(0o500)
     argv = [*enter, sys.executable, "-m", "scripts.localcloud", "--state", str(state), "--port", "0"]
     ended = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
-    assert ended.returncode == 1
+    assert ended.returncode == 3
     lines = ended.stderr.strip().splitlines()
     assert len(lines) == 1, ended.stderr
     told = json.loads(lines[0])
