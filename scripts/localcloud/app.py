@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
+from scripts.localcloud import proxy
 from scripts.localcloud.context import Context, HostRoom, Room
 from scripts.localcloud.web import ApiError, Disconnected, FileBody, Handler, Request, Response, Router, parse_query
 from scripts.localcloud.wire import EXTENSION, Wire
@@ -81,9 +82,10 @@ class App:
         name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
         if name not in LOOPBACK:
             handler = next((found for claim in self._claims if (found := claim(name))), None)
-            if handler is None:
+            if handler is not None:
+                return await handler(request)
+            if not proxy.enter(request, name):
                 raise ApiError(403, f"Host {host!r} is not served here; use {self.context.url}", "forbidden")
-            return await handler(request)
         handler, request.params = self.router.find(request.method, request.raw_path)
         return await handler(request)
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from scripts.localcloud.proxy import split_target
 from scripts.localcloud.web import Disconnected
 
 EXTENSION = "localcloud.wire"
@@ -87,6 +88,14 @@ class Protocol(HttpToolsProtocol):
     """Uvicorn's HTTP/1.1 protocol that hands each request its Wire."""
 
     _wire: Wire | None = None
+
+    def on_headers_complete(self) -> None:
+        """A target that names a host, as proxies get it, counts more than the Host header (RFC 9112, section 3.2.2)."""
+        named = split_target(self.parser.get_method().decode("ascii"), self.url)
+        if named is not None:
+            authority, self.url = named
+            self.headers[:] = [*(pair for pair in self.headers if pair[0] != b"host"), (b"host", authority)]
+        super().on_headers_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._wire = Wire(self.transport, cycle)
