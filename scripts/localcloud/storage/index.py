@@ -115,6 +115,11 @@ class Index:
         """Some generation still has this body (copies share one)."""
         return self._db.row("SELECT 1 FROM storage_objects WHERE body = ? LIMIT 1", body) is not None
 
+    def noncurrent(self, bucket: str, limit: int) -> list[Record]:
+        """The generations that became noncurrent last, newest first."""
+        sql = "SELECT * FROM storage_objects WHERE bucket = ? AND live = 0 ORDER BY deleted DESC, name LIMIT ?"
+        return [_record(row) for row in self._db.rows(sql, bucket, limit)]
+
     def totals(self) -> list[dict[str, Any]]:
         """Per bucket: live objects, all generations, bytes of all generations."""
         sql = """SELECT b.name AS bucket, coalesce(sum(o.live), 0) AS objects, count(o.name) AS generations,

@@ -14,6 +14,7 @@ from scripts.localcloud.storage.copying import Copying
 from scripts.localcloud.storage.events import StoredObject
 from scripts.localcloud.storage.iam import Iam
 from scripts.localcloud.storage.objects import Objects
+from scripts.localcloud.storage.records import Record
 from scripts.localcloud.storage.store import Store
 from scripts.localcloud.storage.uploads import Uploads
 from scripts.localcloud.web import ApiError, Handler, Request, Response, Route
@@ -53,6 +54,10 @@ class StorageRoom:
     def bucket_exists(self, name: str) -> bool:
         """Whether there is a bucket of this name."""
         return self.store.index.bucket(name) is not None
+
+    def noncurrent(self, bucket: str, limit: int) -> list[Record]:
+        """The generations of a bucket that became noncurrent last, newest first; none when there is no such bucket."""
+        return self.store.index.noncurrent(bucket, limit)
 
     def live_objects(self, bucket: str, prefix: str = "") -> Iterator[StoredObject]:
         """The live objects of a bucket by name; none when there is no such bucket."""
