@@ -77,6 +77,10 @@ class RunRoom:
         await self._sandboxes.close()
         await self._session.close()
 
+    def documents(self, kind: str) -> list[tuple[str, dict[str, Any]]]:
+        """(project, document) of every service, revision, job, execution or task, oldest first."""
+        return list(self._store.all(kind))
+
     def status(self) -> dict[str, Any]:
         return {
             "services": sum(1 for _ in self._store.all("service")),
