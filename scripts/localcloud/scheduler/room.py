@@ -62,6 +62,11 @@ class SchedulerRoom:
         row = self._db.row("SELECT COUNT(*) AS n FROM scheduler_jobs")
         return {"jobs": row["n"] if row else 0}
 
+    def jobs(self) -> list[model.Job]:
+        """Every job of every project, by name."""
+        rows = self._db.rows("SELECT document FROM scheduler_jobs ORDER BY name")
+        return [json.loads(row["document"]) for row in rows]
+
     def _read(self, name: str) -> model.Job | None:
         row = self._db.row("SELECT document FROM scheduler_jobs WHERE name = ?", name)
         return json.loads(row["document"]) if row else None
