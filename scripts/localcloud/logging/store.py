@@ -81,7 +81,7 @@ class LogStore:
     async def page(
         self, parents: Sequence[str], wanted: Filter, newest_first: bool, size: int, after: Position | None
     ) -> Page:
-        """One page of the entries under the parents (projects/P) that the filter matches."""
+        """One page of the entries under the parents (projects/P; all when there are none) that the filter matches."""
         where, values = _where(parents, wanted)
         order, beyond = ("DESC", "<") if newest_first else ("ASC", ">")
         found: list[Entry] = []
@@ -111,7 +111,7 @@ class LogStore:
 
 def _where(parents: Sequence[str], wanted: Filter) -> tuple[str, list[Any]]:
     """SQL that every matching entry satisfies; the filter itself decides in the end."""
-    parts = [f"parent IN ({', '.join('?' * len(parents))})"]
+    parts = [f"parent IN ({', '.join('?' * len(parents))})"] if parents else ["1"]
     values: list[Any] = list(parents)
     for test in wanted.required:
         if test.path == ("timestamp",) and test.operator in ("=", ">", ">=", "<", "<="):
