@@ -11,13 +11,13 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Callable
 from typing import Any
 
 from securesystemslib.signer import Key, SecretsHandler, Signature, Signer, SSlibKey
 
 from scripts.cloud.storage_calls import AGAIN, TIMEOUT_S, attempt
 from scripts.errors import AccessDenied, BadInput, NotFound, OpsError
+from scripts.settings.keys import key_id
 
 HOST = "https://cloudkms.googleapis.com"
 ALGORITHM = "EC_SIGN_P256_SHA256"
@@ -127,8 +127,8 @@ class KmsClient:
             raise AccessDenied(error.message, remedy) from error
 
 
-def open_signer(name: str, key_id: Callable[[str], str], *, endpoint: str | None = None) -> KmsSigner:
-    """The signer of a key version; key_id computes a key's id from its PEM. Raises like KmsClient."""
+def open_signer(name: str, *, endpoint: str | None = None) -> KmsSigner:
+    """The signer of a key version. Raises like KmsClient."""
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
     client = KmsClient(name, endpoint)

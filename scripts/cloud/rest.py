@@ -87,7 +87,7 @@ def for_status(status: int, message: str, what: str, place: str) -> OpsError:
     if status == 403:
         return AccessDenied(text, "Ask for the missing role, or log in as who has it. " + LOGIN)
     if status == 404:
-        return NotFound(text, "Run: invoke status")
+        return NotFound(text, "Run: ./dev invoke status")
     if status in (409, 412):
         return Conflict(text, "Somebody else changed it in between: run the same command again.")
     if status == 400:

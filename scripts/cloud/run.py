@@ -127,7 +127,7 @@ class RunClient:
         def read() -> ServiceState:
             state = self.get_service(name)
             if state is None:
-                raise NotFound(f"service {name} disappeared while waiting for it", "Run: invoke status")
+                raise NotFound(f"service {name} disappeared while waiting for it", "Run: ./dev invoke status")
             return state
 
         def settled(state: ServiceState) -> bool:
@@ -175,7 +175,7 @@ class RunClient:
         def read() -> Job:
             found = self.get_job(name)
             if found is None:
-                raise NotFound(f"job {name} disappeared while waiting for it", "Run: invoke status")
+                raise NotFound(f"job {name} disappeared while waiting for it", "Run: ./dev invoke status")
             return found
 
         def settled(found: Job) -> bool:
@@ -213,7 +213,7 @@ class RunClient:
         def read() -> Execution:
             found = self.get_execution(name)
             if found is None:
-                raise NotFound(f"execution {name} disappeared while waiting for it", "Run: invoke sync")
+                raise NotFound(f"execution {name} disappeared while waiting for it", "Run: ./dev invoke sync")
             if on_poll is not None:
                 on_poll(found)
             return found

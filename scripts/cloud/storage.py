@@ -71,7 +71,7 @@ class Bucket:
         try:
             return attempt(lambda: call(client.bucket(self.name)), f"{verb} {address}", self._place)
         except NotFound as error:
-            remedy = f"Check that bucket {self.name} exists and that its name is right: invoke status"
+            remedy = f"Check that bucket {self.name} exists and that its name is right: ./dev invoke status"
             raise NotFound(error.message, remedy) from error
 
     def exists(self) -> bool:

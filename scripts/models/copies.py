@@ -20,7 +20,7 @@ from scripts.settings.types import TrustedKey
 if TYPE_CHECKING:
     from scripts.cloud.storage import Bucket
 
-_REPAIR = "Run: invoke sync (it rewrites the copies; what serves is not affected)"
+_REPAIR = "Run: ./dev invoke sync (it rewrites the copies; what serves is not affected)"
 _MAX_BYTES = manifest.MAX_BYTES + signing.MAX_ENVELOPE_BYTES + 1024
 
 

@@ -23,7 +23,7 @@ Reason = Literal["match", "held", "pinned", "no_trusted_version", "files_missing
 HITS: tuple[Reason, ...] = ("match", "held", "pinned")
 MISSES: tuple[Reason, ...] = ("no_trusted_version", "files_missing", "models_differ")
 
-_REPUBLISH = "Run: invoke sync to publish a whole version; until then an older one serves."
+_REPUBLISH = "Run: ./dev invoke sync to publish a whole version; until then an older one serves."
 # What is listed of a badly damaged version before the rest is only counted.
 _NAMED = 10
 

@@ -26,7 +26,7 @@ _KEYS = ("schema_version", "version", "created_at", "total_size_bytes", "models"
 _MODEL_KEYS = ("name", "kind", "source", "revision", "prefix", "files")
 _FILE_KEYS = ("path", "size_bytes", "sha256", "crc32c")
 _READER = Reader(
-    "manifest", "Run: invoke cache.list to see which versions are whole, and: invoke sync to publish anew."
+    "manifest", "Run: ./dev invoke cache.list to see which versions are whole, and: ./dev invoke sync to publish anew."
 )
 
 
@@ -125,7 +125,7 @@ def _schema_version(value: Any) -> None:
         raise BadInput(
             f"manifest: schema_version: found {str(value)[:20]}, expected {SCHEMA_VERSION}, "
             "the only one this program knows",
-            "Update the program (git pull), or publish anew with: invoke sync",
+            "Update the program (git pull), or publish anew with: ./dev invoke sync",
         )
     _READER.whole(value, "schema_version", least=SCHEMA_VERSION, most=SCHEMA_VERSION)
 

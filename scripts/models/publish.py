@@ -70,7 +70,8 @@ def copy_once(bucket: Bucket, source: str, target: str, source_generation: int, 
     """Give bytes their final name; raises Conflict when the name is taken, OpsError when other bytes arrived."""
     info = bucket.copy(source, target, source_generation=source_generation)
     if info.crc32c != crc32c:
-        raise OpsError(f"{target} has the crc32c {info.crc32c} after the copy, expected {crc32c}", "Run: invoke sync")
+        text = f"{target} has the crc32c {info.crc32c} after the copy, expected {crc32c}"
+        raise OpsError(text, "Run: ./dev invoke sync")
 
 
 def record(publisher: Publisher, content: Manifest) -> str:
@@ -81,7 +82,7 @@ def record(publisher: Publisher, content: Manifest) -> str:
     problems = gate.verify_files(publisher.bucket, content)
     if problems:
         listed = "; ".join(problem.line() for problem in problems[:3])
-        raise OpsError(f"version {content.version} is not as it was written: {listed}", "Run: invoke sync")
+        raise OpsError(f"version {content.version} is not as it was written: {listed}", "Run: ./dev invoke sync")
     data = manifest.dump(content)
     digest = manifest.sha256(data)
     publisher.lease.check()

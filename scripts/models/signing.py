@@ -1,7 +1,6 @@
 """Signatures: DSSE envelopes (securesystemslib) by ed25519 key files or Cloud KMS ECDSA P-256.
 
-A key's id is the SHA-256 of its SubjectPublicKeyInfo in DER, in hex: anybody can compute it from the PEM
-(`openssl pkey -pubin -outform DER | sha256sum`), and no two keys share one. An envelope has exactly one signature and
+A key's id (settings.keys.key_id) follows from the key, so no two share one. An envelope has exactly one signature and
 exactly one byte form: what is read must equal what would be written, so that not a single byte can differ unnoticed.
 Rotation: trust the old and the new key for as long as statements of the old one are in use.
 """
@@ -11,7 +10,6 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
-import hashlib
 import os
 import secrets
 import stat
@@ -22,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from scripts.errors import BadInput, NotFound, Refused
 from scripts.models.strict import Reader, dump, show
 from scripts.settings import project
+from scripts.settings.keys import key_id
 from scripts.settings.types import TrustedKey
 
 if TYPE_CHECKING:
@@ -34,31 +33,22 @@ STATEMENT_TYPE = "application/vnd.modelshelf.statement+json"
 # A statement is some 300 bytes; base64 and a signature double it.
 MAX_ENVELOPE_BYTES = 64 << 10
 
-_READER = Reader("envelope", "Nothing unsigned is used. Publish anew with: invoke sync")
+_READER = Reader("envelope", "Nothing unsigned is used. Publish anew with: ./dev invoke sync")
 
 
 class Untrusted(Refused):
     """An envelope that no trusted key signed, or whose content is not what was signed."""
 
 
-def key_id(public_pem: str) -> str:
-    """The id of a public key in PEM; raises BadInput when it is none."""
-    lines = [line.strip() for line in public_pem.strip().splitlines()]
+def trusted_key(public_pem: str) -> TrustedKey:
+    """A public key with the id that belongs to it; raises BadInput when it is no public key in PEM."""
     try:
-        if len(lines) < 3 or lines[0] != "-----BEGIN PUBLIC KEY-----" or lines[-1] != "-----END PUBLIC KEY-----":
-            raise ValueError
-        der = base64.b64decode("".join(lines[1:-1]), validate=True)
-    except (ValueError, binascii.Error):
+        return TrustedKey(key_id(public_pem), public_pem)
+    except ValueError:
         raise BadInput(
             f"trusted key: found {show(public_pem[:60])}, expected a public key in PEM (-----BEGIN PUBLIC KEY-----)",
             "Print one with: openssl pkey -in PRIVATE.pem -pubout",
         ) from None
-    return hashlib.sha256(der).hexdigest()
-
-
-def trusted_key(public_pem: str) -> TrustedKey:
-    """A public key with the id that belongs to it."""
-    return TrustedKey(key_id(public_pem), public_pem)
 
 
 def public_key(key: TrustedKey) -> SSlibKey:
@@ -67,7 +57,7 @@ def public_key(key: TrustedKey) -> SSlibKey:
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
     from securesystemslib.signer import SSlibKey
 
-    expected = key_id(key.public_pem)
+    expected = trusted_key(key.public_pem).key_id
     if key.key_id != expected:
         raise BadInput(
             f"trusted key: key_id {show(key.key_id)} does not belong to its public_pem (expected {expected})",
@@ -139,7 +129,7 @@ def load_signer(uri: str, *, endpoint: str | None = None) -> Signer:
     if scheme == "gcpkms" and rest:
         from scripts.cloud.kms import open_signer
 
-        return open_signer(rest, key_id, endpoint=endpoint)
+        return open_signer(rest, endpoint=endpoint)
     raise BadInput(
         f"signing.key: found {show(uri)}, expected file:PATH or gcpkms:projects/…/cryptoKeyVersions/N",
         "Set signing.key in the environment file.",
@@ -157,7 +147,7 @@ def _file_signer(path: Path) -> Signer:
         mode = stat.S_IMODE(path.stat().st_mode)
     except FileNotFoundError:
         raise NotFound(
-            f"signing key {path} does not exist", "Run: invoke deploy --env local (it makes the local key)"
+            f"signing key {path} does not exist", "Run: ./dev invoke deploy --env local (it makes the local key)"
         ) from None
     except OSError as error:
         raise Refused(f"signing key {path} cannot be read: {error.strerror}", f"Run: ls -l {path}") from None
@@ -170,7 +160,7 @@ def _file_signer(path: Path) -> Signer:
     if not isinstance(private, Ed25519PrivateKey):
         raise BadInput(
             f"signing key {path}: expected an unencrypted ed25519 private key in PEM",
-            "Move the file away and run: invoke deploy --env local (it makes a new key)",
+            "Move the file away and run: ./dev invoke deploy --env local (it makes a new key)",
         )
     plain = CryptoSigner(private)
     return CryptoSigner(private, SSlibKey.from_crypto(private.public_key(), keyid=key_id(_pem(plain.public_key))))

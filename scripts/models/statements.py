@@ -25,7 +25,7 @@ MAX_DONE_BYTES = 4 << 10
 MAX_TRIED = 500
 
 _KEYS = ("serial", "version", "manifest_sha256", "created_at", "reason")
-_REPUBLISH = "Run: invoke sync to publish a whole version; see invoke cache.list for what is there."
+_REPUBLISH = "Run: ./dev invoke sync to publish a whole version; see ./dev invoke cache.list for what is there."
 _READER = Reader("statement", _REPUBLISH)
 
 
@@ -161,11 +161,11 @@ def read_trusted(
     old = [serial for serial in found if serial < min_serial]
     if old:
         what = f"serial {old[0]} is below MODEL_MIN_SERIAL {min_serial}; it and older ones are ignored"
-        remedy = "Run: invoke sync, or redeploy with a lower MODEL_MIN_SERIAL if newer statements were lost."
+        remedy = "Run: ./dev invoke sync, or redeploy with a lower MODEL_MIN_SERIAL if newer statements were lost."
         search.problems.append(Problem(layout.statement_name(old[0]), what, remedy, "serial"))
     if pinned_version and not search.problems:
         what = f"no statement names the pinned version {pinned_version}"
-        remedy = "Run: invoke cache.list, then correct or empty MODEL_CACHE_VERSION."
+        remedy = "Run: ./dev invoke cache.list, then correct or empty MODEL_CACHE_VERSION."
         search.problems.append(Problem(layout.STATEMENTS, what, remedy))
     return Reading(None, tuple(search.problems), pinned_version)
 

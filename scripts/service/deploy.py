@@ -50,7 +50,8 @@ def sync_mode(settings: Settings, chosen: str | None) -> SyncMode:
         return SyncMode(chosen or settings.sync.on_deploy)
     except ValueError:
         known = ", ".join(SyncMode)
-        raise BadInput(f"--sync: found {chosen!r}, expected one of {known}", "Run: invoke --help deploy") from None
+        text = f"--sync: found {chosen!r}, expected one of {known}"
+        raise BadInput(text, "Run: ./dev invoke --help deploy") from None
 
 
 def plan_deploy(settings: Settings, options: Options) -> Plan:

@@ -170,6 +170,8 @@ def _signing(tree: Any) -> Iterator[Finding]:
     signing = tree.signing
     if signing is None:
         return
+    if tree.provision == "self" and signing.key == "":
+        yield ("signing", "key"), "nothing", "file:PATH: an environment that provisions itself signs by itself"
     if tree.provision == "terraform" and (signing.key or "").startswith("file:"):
         yield ("signing", "key"), repr(signing.key), "gcpkms:…, a key that never leaves Cloud KMS, or empty"
     if signing.key and signing.trusted_keys == ():

@@ -59,6 +59,16 @@ class Unclear:
 
     text: str
 
+    @property
+    def shown(self) -> str:
+        """The text as an error tells it."""
+        return f"{shortened(self.text)}, on which YAML readers disagree"
+
+
+def shortened(text: str, limit: int = 80) -> str:
+    """A text as an error shows it: its beginning, when it is long."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
 
 def dotted(path: Place) -> str:
     """A path as people write it: services.tabular.cpu, models[0].name."""

@@ -34,13 +34,12 @@ def trust(settings: EnvironmentFile) -> Trust:
             continue
         path = project.resolve(entry.file)
         try:
-            keys.append(_from_pem(path, path.read_text(encoding="utf-8")))
+            keys.append(_from_pem(path, path.read_text(encoding="utf-8"), _place(settings, entry.file)))
         except FileNotFoundError:
             missing.append(path)
         except (OSError, UnicodeDecodeError) as error:
-            raise BadInput(
-                f"{path}: cannot be read: {error}", "Make it readable, or remove it and sync again."
-            ) from error
+            text = f"{_place(settings, entry.file)}: {path} cannot be read: {getattr(error, 'strerror', '') or error}"
+            raise BadInput(text, f"Run: ls -l {path}") from error
     return Trust(tuple(keys), tuple(missing))
 
 
@@ -55,10 +54,16 @@ def key_id(public_pem: str) -> str:
     return hashlib.sha256(base64.b64decode("".join(lines[1:-1]), validate=True)).hexdigest()
 
 
-def _from_pem(path: Path, pem: str) -> TrustedKey:
+def _place(settings: EnvironmentFile, file: str) -> str:
+    return f"environments/{settings.environment}.yaml: signing.trusted_keys: {file}"
+
+
+def _from_pem(path: Path, pem: str, place: str) -> TrustedKey:
     try:
         return TrustedKey(key_id(pem), pem)
     except ValueError:
         found = "a private key" if "PRIVATE KEY" in pem else "something else"
-        remedy = f"Remove {path}; the next sync writes it anew from the signing key."
-        raise BadInput(f"{path}: found {found}, expected a public key in PEM", remedy) from None
+        remedy = "Name the right file there."
+        if path.is_relative_to(project.state_dir()):
+            remedy = f"Remove {path}: the next deploy writes it anew from the signing key."
+        raise BadInput(f"{place}: found {found}, expected a public key in PEM", remedy) from None

@@ -22,6 +22,7 @@ from scripts.settings.model import EnvironmentFile, Section, Settings
 FOLDER = project.ROOT / "environments"
 # Where a rehearsal takes models and keys from: small ones that the stand-in's upstreams really have.
 REHEARSAL_SOURCE = "local"
+MAX_TOLD = 20
 
 
 def environments(folder: Path = FOLDER) -> list[str]:
@@ -68,8 +69,11 @@ def read(environment: str, folder: Path = FOLDER) -> EnvironmentFile:
         raise BadInput(f"{shown}: cannot be read: {error.strerror}", f"Run: ls -l {shown}") from error
     parsed, problems = parse(content, environment)
     if problems or parsed is None:
-        lines = [problem.text(shown) for problem in sorted(problems, key=lambda each: (each.line, each.path == ()))]
-        raise BadInput("\n".join(lines), f"Correct {shown}, then run: invoke render --env {environment}")
+        told = sorted(problems, key=lambda each: (each.line, each.path == ()))
+        lines = list(dict.fromkeys(problem.text(shown) for problem in told))
+        if len(lines) > MAX_TOLD:
+            lines[MAX_TOLD:] = [f"{shown}: and {len(lines) - MAX_TOLD} more problems"]
+        raise BadInput("\n".join(lines), f"Correct {shown}, then run: ./dev invoke render --env {environment}")
     return parsed
 
 
@@ -213,11 +217,11 @@ def _shown(value: Any) -> str:
     if value is None:
         return "nothing"
     if isinstance(value, Unclear):
-        return f"{value.text} without quotes"
+        return value.shown
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        return repr(value if len(value) <= 80 else value[:79] + "…")
+        return repr(document.shortened(value))
     if isinstance(value, Mapping):
         return "a mapping"
     if isinstance(value, Iterable):

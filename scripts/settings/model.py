@@ -123,7 +123,7 @@ class Model(Section):
     """How people call it; unique."""
     kind: Annotated[Kind, expect("one of ollama, huggingface")]
     """Which upstream it comes from."""
-    source: fields.Text
+    source: Annotated[str, expect("ORG/NAME (huggingface) or [namespace/]name:tag (ollama)")]
     """ollama: [namespace/]name:tag; huggingface: ORG/NAME."""
     revision: fields.Text = ""
     """Digest (ollama) or commit (huggingface); empty = pinned by the first sync, recorded in the manifest."""
@@ -233,10 +233,11 @@ class Settings(EnvironmentFile):
         """A service by its short name. Raises NotFound listing the ones there are."""
         if name in self.services:
             return self.services[name]
+        known = sorted(self.services)
+        named = (key for key in known if self.services[key].cloud_run_name == name)
         raise NotFound(
-            f"service {name!r} is not in environments/{self.environment}.yaml; available: "
-            + ", ".join(sorted(self.services)),
-            f"Run: invoke render --env {self.environment}",
+            f"service {name!r} is not in environments/{self.environment}.yaml; available: {', '.join(known)}",
+            f"Run the command again with --service {next(named, '|'.join(known))}",
         )
 
     @property

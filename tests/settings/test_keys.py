@@ -56,5 +56,13 @@ def test_a_file_that_holds_something_else_is_refused(keys_folder: Path) -> None:
         (keys_folder / "signing.pub").write_bytes(content)
         with pytest.raises(BadInput, match=found) as error:
             trust(load("local"))
-        assert "signing.pub" in error.value.message
-        assert error.value.remedy
+        assert error.value.message.startswith("environments/local.yaml: signing.trusted_keys: .local/keys/signing.pub")
+        assert str(keys_folder / "signing.pub") in error.value.remedy
+
+
+def test_only_a_file_of_the_state_folder_may_be_removed(tmp_path: Path) -> None:
+    (tmp_path / "other.txt").write_text("precious", encoding="ascii")
+    signing = Signing(trusted_keys=(Trusted(file=str(tmp_path / "other.txt")),))
+    with pytest.raises(BadInput) as error:
+        trust(load("prod").model_copy(update={"signing": signing}))
+    assert error.value.remedy == "Name the right file there."

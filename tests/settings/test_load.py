@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -246,12 +247,28 @@ def test_every_tab_is_told(folder: Path) -> None:
 
 def test_a_bomb_of_aliases_is_refused_at_once(folder: Path) -> None:
     bomb = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 40))
-    assert "found the anchor &a0" in refused(folder, bomb)[0]
+    lines = refused(folder, bomb)
+    assert "found the anchor &a0" in lines[0]
+    assert len(lines) == len(set(lines)) == loading.MAX_TOLD + 1
+    assert re.fullmatch(r"environments/staging\.yaml: and \d+ more problems", lines[-1])
 
 
 def test_a_doubt_is_told_once(folder: Path) -> None:
     lines = refused(folder, spoiled("    memory: 8Gi", "    memory: *x"))
     assert len(lines) == 1
+
+
+def test_what_provisions_itself_signs_by_itself(folder: Path) -> None:
+    start, end = LOCAL.index("signing:"), LOCAL.index("monitoring:")
+    for text in (LOCAL[:start] + LOCAL[end:], LOCAL[:start] + "signing: {}\n" + LOCAL[end:]):
+        assert "signing.key: found nothing, expected file:PATH" in refused(folder, text, "local")[0]
+
+
+def test_an_unknown_service_names_the_known_ones() -> None:
+    for wrong in ("nosuch", "tabular-service"):
+        with pytest.raises(NotFound, match="available: tabular") as error:
+            load("local").service(wrong)
+        assert error.value.remedy == "Run the command again with --service tabular"
 
 
 def test_inline_keys(folder: Path) -> None:
