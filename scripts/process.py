@@ -23,9 +23,9 @@ _SECRET = re.compile(
 _BEARER = re.compile(r"\b(?:ya29\.[\w.-]+|eyJ[\w-]+\.[\w-]+\.[\w-]+|hf_[A-Za-z0-9]{16,})")
 
 
-def redact(text: str) -> str:
-    """Hide what looks like a secret: values after password/token/key names, OAuth tokens, JWTs, hub tokens."""
-    return _BEARER.sub("[redacted]", _SECRET.sub(r"\1[redacted]", text))
+def redact(text: str, *, names: bool = True) -> str:
+    """Hide what looks like a secret: OAuth tokens, JWTs, hub tokens; with names also what follows password, token, …."""
+    return _BEARER.sub("[redacted]", _SECRET.sub(r"\1[redacted]", text) if names else text)
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,28 @@ def spawn(
         )
     except (FileNotFoundError, PermissionError) as error:
         raise Refused(f"cannot start {argv[0]!r}: {error.strerror}", "Run: ./dev invoke doctor") from error
+
+
+def attach(argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> int:
+    """Run a program for people on this terminal until it ends, a shell for example: its exit code.
+
+    Ctrl-C is the program's own affair meanwhile. Raises Refused when the program does not exist.
+    """
+    # A handler that does nothing, and not SIG_IGN, which the program would inherit.
+    former = signal.signal(signal.SIGINT, lambda number, frame: None)
+    try:
+        child = subprocess.Popen(list(argv), env=dict(env) if env is not None else None)
+    except (FileNotFoundError, PermissionError) as error:
+        raise Refused(f"cannot start {argv[0]!r}: {error.strerror}", "Run: ./dev invoke doctor") from error
+    else:
+        try:
+            return child.wait()
+        except BaseException:
+            child.send_signal(signal.SIGHUP)
+            child.wait()
+            raise
+    finally:
+        signal.signal(signal.SIGINT, former)
 
 
 def kill_group(child: subprocess.Popen[Any], sig: signal.Signals = signal.SIGKILL) -> None:

@@ -104,3 +104,24 @@ def scale(c: Any, instances: int = 1, env: str = "", service: str = "tabular", j
     found = rehearsal.scale(service, instances, settings_for(env) if env else None)
     screen.rows(service, rehearsal.rows(found))
     screen.result(found)
+
+
+@command(name="env", help={"shell": "bash, zsh or fish; by default your own ($SHELL)"})
+def exports(c: Any, shell: str = "", env: str = "", json: bool = False) -> None:
+    """Print what turns gcloud, gsutil and Google's clients to the stand-in: eval "$(./dev invoke local.env)"."""
+    from scripts.service import exports as domain
+    from scripts.tasks._screen import Screen
+
+    screen, chosen, values = Screen(json=json), domain.choose(shell), domain.prepare(env)
+    if not json:
+        screen.text(domain.script(values, chosen))
+    screen.result(values)
+
+
+@command()
+def shell(c: Any, env: str = "") -> int:
+    """Open your shell with gcloud, gsutil and Google's clients turned to the stand-in; its prompt says so."""
+    from scripts.service import exports as domain
+    from scripts.tasks._screen import Screen
+
+    return domain.open_shell(env, Screen())
