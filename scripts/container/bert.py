@@ -1,13 +1,14 @@
-"""The BERT encoder's forward pass in numpy, float32, for the reference service.
+"""The BERT encoder's forward pass in numpy, float32, for the reference service; XLM-RoBERTa differs in its positions.
 
 Devlin et al. 2018 (arXiv:1810.04805) as implemented by Hugging Face's BertModel: post-norm Transformer layers, learned
-absolute positions. Shapes: B texts, T tokens (padded), D hidden size, H heads.
+absolute positions. Conneau et al. 2019 (arXiv:1911.02116) as implemented by XLMRobertaModel: the same layers, positions
+counted from the padding's id on. Shapes: B texts, T tokens (padded), D hidden size, H heads.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,7 @@ _P = (-2.72614225801306e-10, 2.77068142495902e-08, -2.10102402082508e-06, -5.692
 _Q = (-1.45660718464996e-05, -2.13374055278905e-04, -1.68282697438203e-03, -7.37332916720468e-03, -1.42647390514189e-02)
 _BLOCK = 1 << 15  # elements: the temporaries of one block stay in a core's cache
 _MASKED = np.float32(-3.0e38)
+_SCORES = 1 << 24  # attention scores held at once, 64 MB; 8192 tokens in 16 heads would be 4.3 GB
 
 
 def erf(x: Floats) -> Floats:
@@ -120,40 +122,69 @@ class Layer:
         texts, tokens, hidden = x.shape
         split = self.qkv(x).reshape(texts, tokens, 3, self.heads, hidden // self.heads).transpose(2, 0, 3, 1, 4)
         query, key, value = split
-        scores: Floats = query @ key.swapaxes(-1, -2)
-        scores *= np.float32(1.0 / math.sqrt(hidden // self.heads))
-        if mask is not None:
-            scores += mask
-        scores -= scores.max(axis=-1, keepdims=True)
-        np.exp(scores, out=scores)
-        scores /= scores.sum(axis=-1, keepdims=True)
-        mixed: Floats = (scores @ value).transpose(0, 2, 1, 3).reshape(texts, tokens, hidden)
-        return mixed
+        mixed = np.empty((texts, tokens, self.heads, hidden // self.heads), dtype=np.float32)
+        rows = max(1, _SCORES // (texts * self.heads * tokens))
+        for start in range(
+            0, tokens, rows
+        ):  # each row of scores is complete, so the split changes nothing but rounding
+            some = _mix(query[:, :, start : start + rows], key, value, mask)
+            mixed[:, start : start + rows] = some.transpose(0, 2, 1, 3)
+        return mixed.reshape(texts, tokens, hidden)
+
+
+def _mix(query: Floats, key: Floats, value: Floats, mask: Floats | None) -> Floats:
+    """Scaled dot-product attention (Vaswani et al. 2017, arXiv:1706.03762) of some queries over all keys."""
+    scores: Floats = query @ key.swapaxes(-1, -2)
+    scores *= np.float32(1.0 / math.sqrt(query.shape[-1]))
+    if mask is not None:
+        scores += mask
+    scores -= scores.max(axis=-1, keepdims=True)
+    np.exp(scores, out=scores)
+    scores /= scores.sum(axis=-1, keepdims=True)
+    mixed: Floats = scores @ value
+    return mixed
 
 
 @dataclass(frozen=True)
 class Bert:
-    """The whole encoder: token ids [B, T] and their mask [B, T] in, hidden states [B, T, D] out."""
+    """The whole encoder: token ids [B, T] and their mask [B, T] in, hidden states [B, T, D] out.
+
+    padding: XLM-RoBERTa's padding id, whose tokens get that position, the others the next ones in turn; None for BERT.
+    """
 
     words: Floats
     positions: Floats
     token_type: Floats
     norm: Norm
     layers: tuple[Layer, ...]
+    padding: int | None = None
 
     def __call__(self, ids: NDArray[np.int64], real: NDArray[np.bool_]) -> Floats:
-        x = self.norm(self.words[ids] + (self.positions[: ids.shape[1]] + self.token_type))
+        x = self.norm(self.words[ids] + (self._placed(ids) + self.token_type))
         mask = None if real.all() else np.where(real, np.float32(0.0), _MASKED)[:, None, None, :]
         for layer in self.layers:
             x = layer(x, mask)
         return x
 
+    def _placed(self, ids: NDArray[np.int64]) -> Floats:
+        if self.padding is None:
+            return self.positions[: ids.shape[1]]
+        # by id and not by mask: a padding token that a text itself contains is no padding, but is placed as one
+        counted = ids != self.padding
+        placed: Floats = self.positions[np.cumsum(counted, axis=1) * counted + self.padding]
+        return placed
 
-def build(tensors: Mapping[str, Floats], *, layers: int, heads: int, epsilon: float, activation: str) -> Bert:
-    """Put a checkpoint's tensors (Hugging Face names) in their places; KeyError names the first one that is missing."""
+
+def build(
+    tensors: dict[str, Floats], *, layers: int, heads: int, epsilon: float, activation: str, padding: int | None = None
+) -> Bert:
+    """Put a checkpoint's tensors (Hugging Face names) in their places; KeyError names the first one that is missing.
+
+    Takes the weights of the layers out of `tensors`: those that are joined would otherwise be in memory twice.
+    """
 
     def dense(name: str) -> Dense:
-        return Dense(tensors[f"{name}.weight"], tensors[f"{name}.bias"])
+        return Dense(tensors.pop(f"{name}.weight"), tensors.pop(f"{name}.bias"))
 
     def norm(name: str) -> Norm:
         weight, bias = f"{name}.weight", f"{name}.bias"
@@ -181,4 +212,5 @@ def build(tensors: Mapping[str, Floats], *, layers: int, heads: int, epsilon: fl
         token_type=tensors["embeddings.token_type_embeddings.weight"][0],
         norm=norm("embeddings.LayerNorm"),
         layers=tuple(layer(f"encoder.layer.{number}") for number in range(layers)),
+        padding=padding,
     )

@@ -1,9 +1,9 @@
 """Turns texts into embeddings from the mounted files, as sentence-transformers would, without PyTorch.
 
 Reads a Hugging Face cache (refs/main -> snapshots/<commit>) and follows the files that sentence-transformers follows:
-modules.json, sentence_bert_config.json, 1_Pooling/config.json, config.json, tokenizer.json, model.safetensors. Serves
-BERT encoders only. Anything else raises Unsupported: the service then still starts and /embed answers 501. bge-m3 is
-such a case (XLM-RoBERTa, weights in PyTorch and ONNX form).
+modules.json, sentence_bert_config.json, 1_Pooling/config.json, config.json, tokenizer.json, and model.safetensors or
+else pytorch_model.bin. Serves BERT (MiniLM) and XLM-RoBERTa (bge-m3). Anything else raises Unsupported: the service
+then still starts, /ready stays 503 and /embed answers 501, both naming what is missing.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from scripts.container import bert
+from scripts.container.torch_checkpoint import OldFormat
 from scripts.container.weights import Floats, Reader
 from scripts.errors import OpsError
 
@@ -32,7 +33,11 @@ _POOLING_KEYS = {
     "pooling_mode_lasttoken": "lasttoken",
 }
 _POOLINGS = ("cls", "max", "mean", "mean_sqrt_len_tokens")
-_ELSEWHERE = "Serve this model with sentence-transformers in the image; the reference service encodes BERT models only."
+_PREFIXES = {"bert": "bert.", "xlm-roberta": "roberta."}  # model_type: what some checkpoints put before every name
+_SAFE, _TORCH = "model.safetensors", "pytorch_model.bin"
+_ELSEWHERE = (
+    "Serve this model with sentence-transformers in the image; the reference service encodes BERT and XLM-RoBERTa."
+)
 _DAMAGED = "The published version is damaged. Publish it again: invoke sync --env ENVIRONMENT"
 
 
@@ -56,6 +61,8 @@ class Shape:
     poolings: tuple[str, ...]
     normalize: bool
     lower_case: bool
+    prefix: str
+    padding: int | None
 
 
 class Encoder:
@@ -89,7 +96,7 @@ class Encoder:
 
     def _embed(self, batch: Sequence[Sequence[int]]) -> Floats:
         longest = max(len(ids) for ids in batch)
-        ids = np.zeros((len(batch), longest), dtype=np.int64)
+        ids = np.full((len(batch), longest), self._network.padding or 0, dtype=np.int64)
         real = np.zeros((len(batch), longest), dtype=np.bool_)
         for row, tokens in enumerate(batch):
             ids[row, : len(tokens)] = tokens
@@ -125,11 +132,14 @@ def load(store: Path) -> Encoder:
         problem = f"the configuration in {reader.folder} lacks or misspells something: {type(error).__name__} {error}"
         raise OpsError(problem, _DAMAGED) from error
     tokenizer = _tokenizer(reader, shape.max_tokens)
-    tensors = _tensors(reader)
+    tensors = _tensors(reader, shape.prefix)
     try:
         network = bert.build(
-            tensors, layers=shape.layers, heads=shape.heads, epsilon=shape.epsilon, activation=shape.activation
-        )
+            tensors, layers=shape.layers, heads=shape.heads, epsilon=shape.epsilon, activation=shape.activation,
+            padding=shape.padding,
+        )  # fmt: skip
+        if len(network.positions) < shape.max_tokens + _unused(shape.padding):
+            raise ValueError(f"position_embeddings: {len(network.positions)} rows for {shape.max_tokens} tokens")
     except (KeyError, ValueError) as error:
         raise OpsError(f"the weights in {reader.folder} lack or bend the tensor {error}", _DAMAGED) from error
     return Encoder(network, tokenizer, shape, reader, time.monotonic() - began)
@@ -137,7 +147,7 @@ def load(store: Path) -> Encoder:
 
 def _shape(reader: Reader, config: Any) -> Shape:
     kind = config.get("model_type")
-    if kind != "bert":
+    if kind not in _PREFIXES:
         named = ", ".join(config.get("architectures") or ["unknown architecture"])
         raise Unsupported(f"{named} (model_type {kind!r})")
     if config.get("position_embedding_type", "absolute") != "absolute":
@@ -150,16 +160,27 @@ def _shape(reader: Reader, config: Any) -> Shape:
     positions, heads = int(config["max_position_embeddings"]), int(config["num_attention_heads"])
     if heads < 1:
         raise ValueError(f"num_attention_heads is {heads}")
+    padding = int(config.get("pad_token_id", 1)) if kind == "xlm-roberta" else None
+    if padding is not None and not 0 <= padding < positions - 1:
+        raise ValueError(f"pad_token_id is {padding}")
+    usable = positions - _unused(padding)
     return Shape(
         layers=int(config["num_hidden_layers"]),
         heads=heads,
         epsilon=float(config["layer_norm_eps"]),
         activation=activation,
-        max_tokens=min(int(limits.get("max_seq_length") or positions), positions),
+        max_tokens=min(int(limits.get("max_seq_length") or usable), usable),
         poolings=poolings,
         normalize=normalize,
         lower_case=bool(limits.get("do_lower_case")),
+        prefix=_PREFIXES[kind],
+        padding=padding,
     )
+
+
+def _unused(padding: int | None) -> int:
+    """How many rows of the position embeddings come before the first token's."""
+    return 0 if padding is None else padding + 1
 
 
 def _modules(reader: Reader) -> tuple[tuple[str, ...], bool]:
@@ -200,17 +221,38 @@ def _tokenizer(reader: Reader, max_tokens: int) -> Tokenizer:
     return tokenizer
 
 
-def _tensors(reader: Reader) -> dict[str, Floats]:
-    if reader.has("model.safetensors"):
-        names = ["model.safetensors"]
-    elif reader.has("model.safetensors.index.json"):
-        names = sorted(set(reader.json("model.safetensors.index.json")["weight_map"].values()))
-    else:
-        raise Unsupported("a model without safetensors weights")
-    tensors: dict[str, Floats] = {}
-    for name in names:
-        tensors |= reader.tensors(name)
-    return {name.removeprefix("bert."): tensor for name, tensor in tensors.items()}
+def _tensors(reader: Reader, prefix: str) -> dict[str, Floats]:
+    """The weights by their names without prefix, from the first form that is there, in the order of transformers."""
+
+    def wanted(name: str) -> bool:  # a pooler or a language model's head can be half of a checkpoint
+        return name.removeprefix(prefix).startswith(("embeddings.", "encoder."))
+
+    found: dict[str, Floats] = {}
+    for whole in (_SAFE, _TORCH):
+        for part in _parts(reader, whole):
+            try:
+                found |= reader.tensors(part) if whole == _SAFE else reader.checkpoint(part, wanted)
+            except OldFormat as error:
+                raise Unsupported(f"weights in {error}") from error
+        if found:
+            return {name.removeprefix(prefix): tensor for name, tensor in found.items()}
+    raise Unsupported(f"a model with neither {_SAFE} nor {_TORCH}")
+
+
+def _parts(reader: Reader, whole: str) -> list[str]:
+    """The file itself, or those that its index names, or none."""
+    if reader.has(whole):
+        return [whole]
+    index = f"{whole}.index.json"
+    if not reader.has(index):
+        return []
+    try:
+        parts = sorted(set(reader.json(index)["weight_map"].values()))
+        if any(Path(part).name != part for part in parts):
+            raise ValueError("a part that is no file name")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise OpsError(f"{reader.folder / index} is not an index of weights: {error}", _DAMAGED) from error
+    return parts
 
 
 def _ids(tokenizer: Tokenizer, text: str) -> list[int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scripts.container import torch_checkpoint
+from scripts.container.torch_checkpoint import OldFormat
+from scripts.container.torch_pickle import Forbidden
 from scripts.errors import OpsError
 
 Floats = NDArray[np.float32]
@@ -23,6 +27,7 @@ Floats = NDArray[np.float32]
 _CHUNK_BYTES = 8 << 20
 _MAX_HEADER_BYTES = 100_000_000
 _DAMAGED = "The published version is damaged. Publish it again: invoke sync --env ENVIRONMENT"
+_FORBIDDEN = "Do not load this file with anything else either. Publish weights that you trust, best as safetensors."
 _WIDTHS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8}
 
 
@@ -68,6 +73,22 @@ class Reader:
             return _parse(memoryview(buffer))
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise OpsError(f"{self.folder / name} is not a safetensors file: {error}", _DAMAGED) from error
+
+    def checkpoint(self, name: str, wanted: Callable[[str], bool]) -> dict[str, Floats]:
+        """The wanted floating-point tensors of a torch checkpoint as float32. Raises OldFormat for other than ZIP."""
+        path = self.folder / name
+        try:
+            tensors, read_bytes = torch_checkpoint.read(path, wanted)
+        except OSError as error:
+            raise OpsError(f"cannot read the model file {path}: {error.strerror or error}", _DAMAGED) from error
+        except OldFormat:
+            raise
+        except Forbidden as error:
+            raise OpsError(f"{path} is refused: {error}", _FORBIDDEN) from error
+        except ValueError as error:
+            raise OpsError(f"{path} is not a torch checkpoint: {error}", _DAMAGED) from error
+        self.served_bytes += read_bytes
+        return tensors
 
 
 def _parse(content: memoryview) -> dict[str, Floats]:

@@ -51,6 +51,16 @@ def minilm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return entry
 
 
+@pytest.fixture
+def xlmr(tmp_path: Path) -> Path:
+    """A cache entry with the tiny XLM-RoBERTa of tests/data: bge-m3's files, its weights in a torch checkpoint."""
+    entry = tmp_path / "models--us--xlmr"
+    shutil.copytree(ROOT / "tests/data/embeddings/xlmr", entry / "snapshots" / COMMIT)
+    (entry / "refs").mkdir()
+    (entry / "refs" / "main").write_text(COMMIT, encoding="ascii")
+    return entry
+
+
 @dataclass(frozen=True)
 class Answer:
     """A response: status, headers, and the body as JSON."""

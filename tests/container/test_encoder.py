@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
+import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,12 +19,13 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 
-from scripts.container import encoder
+from scripts.container import encoder, torch_checkpoint
 from scripts.errors import OpsError
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "embeddings"
 GOLDEN: dict[str, Any] = json.loads((DATA / "minilm.json").read_text(encoding="utf-8"))
 VECTORS = np.load(DATA / "minilm.npy")
+XLMR = json.loads((DATA / "xlmr.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +79,76 @@ def test_it_counts_every_byte_it_read_of_the_model(real: encoder.Encoder, minilm
 def test_work_ends_between_batches_when_told_to(real: encoder.Encoder) -> None:
     with pytest.raises(InterruptedError):
         real.encode(["a"], going=lambda: False)
+
+
+# ------------------------------------------------------------- a tiny XLM-RoBERTa and what the real libraries answer
+
+
+@pytest.mark.parametrize("weights", ["full", "half"])
+def test_xlm_roberta_equals_sentence_transformers(xlmr: Path, weights: str) -> None:
+    if weights == "half":
+        shutil.copyfile(DATA / "half.bin", encoder.snapshot(xlmr) / "pytorch_model.bin")
+    stored = (encoder.snapshot(xlmr) / "pytorch_model.bin").read_bytes()
+    assert hashlib.sha256(stored).hexdigest() == XLMR["weights_sha256" if weights == "full" else "half_sha256"]
+    model = encoder.load(xlmr)
+    with np.load(DATA / "xlmr.npz") as arrays:
+        expected = arrays[weights]
+    assert sum(case["rows"] for case in XLMR["cases"]) == len(expected)
+    for case in XLMR["cases"]:
+        found = model.encode(case["texts"])
+        rows = expected[case["first_row"] : case["first_row"] + case["rows"]]
+        assert found.shape == rows.shape
+        assert np.abs(found - rows).max() <= 1e-5, case["name"]
+
+
+def test_safetensors_are_preferred_and_the_checkpoint_then_not_read(xlmr: Path) -> None:
+    folder = encoder.snapshot(xlmr)
+    expected = encoder.load(xlmr).encode(TEXTS)
+    found, _ = torch_checkpoint.read(folder / "pytorch_model.bin", lambda name: True)
+    (folder / "pytorch_model.bin").write_bytes(b"never opened")
+    (folder / "model.safetensors").write_bytes(save({f"roberta.{name}": value for name, value in found.items()}))
+    assert np.array_equal(encoder.load(xlmr).encode(TEXTS), expected)
+
+
+def test_a_checkpoint_may_be_split_and_its_parts_stay_in_the_folder(xlmr: Path) -> None:
+    folder = encoder.snapshot(xlmr)
+    expected = encoder.load(xlmr).encode(TEXTS)
+    (folder / "pytorch_model.bin").rename(folder / "part-1.bin")
+    index = folder / "pytorch_model.bin.index.json"
+    index.write_text('{"weight_map": {"a": "part-1.bin"}}', encoding="utf-8")
+    assert np.array_equal(encoder.load(xlmr).encode(TEXTS), expected)
+    index.write_text('{"weight_map": {"a": "../part-1.bin"}}', encoding="utf-8")
+    with pytest.raises(OpsError, match="no file name"):
+        encoder.load(xlmr)
+
+
+def test_positions_that_the_weights_do_not_have_are_damage(xlmr: Path) -> None:
+    folder = encoder.snapshot(xlmr)
+    change_config(folder, max_position_embeddings=500)
+    (folder / "sentence_bert_config.json").unlink()
+    with pytest.raises(OpsError, match="66 rows for 498 tokens"):
+        encoder.load(xlmr)
+
+
+def test_a_checkpoint_that_wants_to_run_code_is_refused_with_its_wish(xlmr: Path) -> None:
+    class Wish:
+        def __reduce__(self) -> Any:
+            return exec, (f"open({str(xlmr / 'owned')!r}, 'w').close()",)
+
+    with zipfile.ZipFile(encoder.snapshot(xlmr) / "pytorch_model.bin", "w") as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps({"w": Wish()}, 2))
+    with pytest.raises(OpsError, match="exec") as caught:
+        encoder.load(xlmr)
+    assert "safetensors" in caught.value.remedy
+    assert not (xlmr / "owned").exists()
+
+
+def test_a_truncated_checkpoint_is_named(xlmr: Path) -> None:
+    place = encoder.snapshot(xlmr) / "pytorch_model.bin"
+    place.write_bytes(place.read_bytes()[:100_000])
+    with pytest.raises(OpsError, match=r"pytorch_model\.bin .*truncated") as caught:
+        encoder.load(xlmr)
+    assert "invoke sync" in caught.value.remedy
 
 
 # ----------------------------------------------------------------------------------- small models of our own making
@@ -230,19 +304,25 @@ def change_config(folder: Path, **changes: Any) -> None:
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
 
 
+def as_old_pickle(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(0x1950A86A20F9469CFC6C, 2))  # torch's old magic number
+
+
 @pytest.mark.parametrize(
     ("prepare", "named"),
     [
-        (lambda f: change_config(f, model_type="xlm-roberta", architectures=["XLMRobertaModel"]), "XLMRobertaModel"),
+        (lambda f: change_config(f, model_type="roberta", architectures=["RobertaModel"]), "RobertaModel"),
         (lambda f: change_config(f, model_type=None, architectures=None), "unknown architecture"),
         (lambda f: change_config(f, hidden_act="swish"), "swish"),
         (lambda f: change_config(f, position_embedding_type="relative_key"), "relative_key"),
         (lambda f: modules(f, "Transformer", "Pooling", "Dense"), "Dense"),
         (lambda f: modules(f, "Transformer", "Pooling", pooling={"pooling_mode_lasttoken": True}), "lasttoken"),
-        (lambda f: (f / "model.safetensors").rename(f / "pytorch_model.bin"), "safetensors"),
+        (lambda f: (f / "model.safetensors").unlink(), "neither model.safetensors nor pytorch_model.bin"),
+        (as_old_pickle, "before version 1.6"),
         (lambda f: (f / "tokenizer.json").unlink(), "tokenizer.json"),
     ],
-    ids=["xlm-roberta", "nothing", "activation", "positions", "dense", "pooling", "pytorch", "tokenizer"],
+    ids=["roberta", "nothing", "activation", "positions", "dense", "pooling", "weights", "old", "tokenizer"],
 )
 def test_what_it_does_not_implement_is_named(tiny: Path, prepare: Callable[[Path], Any], named: str) -> None:
     prepare(tiny)

@@ -134,12 +134,25 @@ def test_health_answers_while_long_work_runs(run_app: RunApp, minilm: Path) -> N
     assert run_app(instance(minilm).app(), scenario) == ["health", "embed"]
 
 
+def test_xlm_roberta_in_a_torch_checkpoint_becomes_ready_and_embeds(run_app: RunApp, xlmr: Path) -> None:
+    async def scenario(call: Any) -> list[Any]:
+        await until_ready(call)
+        return [await call("POST", "/embed", body(["hello", "hello"])), await call("GET", "/info")]
+
+    embed, info = run_app(instance(xlmr).app(), scenario)
+    first, second = embed.json["embeddings"]
+    assert (embed.json["dimension"], len(first)) == (32, 32)
+    assert first == second
+    assert info.json["ready"] is True
+    assert info.json["served_bytes"] > 150_000
+
+
 def other_architecture(tmp_path: Path) -> Path:
     entry = tmp_path / "models--BAAI--bge-m3"
     (entry / "refs").mkdir(parents=True)
     (entry / "refs" / "main").write_text("5617a9f6", encoding="ascii")
     (entry / "snapshots" / "5617a9f6").mkdir(parents=True)
-    config = {"model_type": "xlm-roberta", "architectures": ["XLMRobertaModel"]}
+    config = {"model_type": "modernbert", "architectures": ["ModernBertModel"]}
     (entry / "snapshots" / "5617a9f6" / "config.json").write_text(json.dumps(config), encoding="utf-8")
     return entry
 
@@ -157,7 +170,7 @@ def test_another_architecture_starts_and_is_named(
         "/ready": 503, "/embed": 501, "/warmup": 501, "/health": 200, "/info": 200,
     }  # fmt: skip
     for path in ("/ready", "/embed", "/warmup"):
-        assert "XLMRobertaModel" in found[path].raw.decode()
+        assert "ModernBertModel" in found[path].raw.decode()
     assert "sentence-transformers" in found["/embed"].json["remedy"]
     (warning,) = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     assert warning["severity"] == "WARNING"
