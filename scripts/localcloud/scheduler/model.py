@@ -9,10 +9,13 @@ import zoneinfo
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
+from scripts.localcloud import schema
+from scripts.localcloud.scheduler import cron, retries
 from scripts.localcloud.web import ApiError
 
 Job = dict[str, Any]
 _METHODS = ["HTTP_METHOD_UNSPECIFIED", "POST", "GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"]
+_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,500}")
 _FIELDS = {
     "name", "description", "httpTarget", "schedule", "timeZone", "retryConfig", "attemptDeadline",
@@ -20,11 +23,6 @@ _FIELDS = {
 }  # fmt: skip
 _OUTPUT_ONLY = ("userUpdateTime", "state", "status", "scheduleTime", "lastAttemptTime", "satisfiesPzs")
 _NESTED = {"httpTarget", "retryConfig"}
-_CRON_BOUNDS = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
-_NAMES = {
-    3: ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"],
-    4: ["sun", "mon", "tue", "wed", "thu", "fri", "sat"],
-}
 
 
 def new_job(body: Job, parent: str, now: str) -> Job:
@@ -98,7 +96,9 @@ def _checked(job: Job) -> Job:
     deadline = str(job["attemptDeadline"])
     if re.fullmatch(r"\d+(\.\d{1,9})?s", deadline) is None or not 15 <= float(deadline[:-1]) <= 1800:
         _refuse("attempt_deadline", f"expected 15s to 1800s, found {deadline!r}")
-    return {**job, "httpTarget": _checked_target(job.get("httpTarget"))}
+    job = {**job, "httpTarget": _checked_target(job.get("httpTarget"))}
+    schema.check("cloudscheduler.v1", "Job", job, "job")
+    return {**job, "retryConfig": retries.checked(job.get("retryConfig") or {})}
 
 
 def _checked_target(target: Any) -> Job:
@@ -127,38 +127,27 @@ def _checked_target(target: Any) -> Job:
         base64.b64decode(target.get("body") or "", validate=True)
     except (binascii.Error, TypeError, ValueError):
         _refuse("http_target.body", "expected base64")
-    return {**target, "httpMethod": method}
+    return {**target, "httpMethod": method, **_tokens(target)}
+
+
+def _tokens(target: Job) -> Job:
+    """The token that the request is sent with, with its default scope or audience."""
+    for key, default in (("oauthToken", {"scope": _SCOPE}), ("oidcToken", {"audience": target["uri"]})):
+        token = target.get(key)
+        if token is None:
+            continue
+        if not isinstance(token, dict) or not token.get("serviceAccountEmail"):
+            _refuse(f"http_target.{key}.service_account_email", "required")
+        return {key: {**default, **{name: value for name, value in token.items() if value}}}
+    return {}
 
 
 def _check_schedule(schedule: str) -> None:
-    """Five fields of unix cron; App Engine's `every 24 hours` is accepted as it is."""
-    if schedule.startswith("every "):
-        return
-    fields = schedule.split()
-    valid = len(fields) == 5 and all(_valid_field(field, place) for place, field in enumerate(fields))
-    if not valid:
-        _refuse("schedule", f"expected five fields of unix cron such as '0 2 * * *', found {schedule!r}")
-
-
-def _valid_field(field: str, place: int) -> bool:
-    least, most = _CRON_BOUNDS[place]
-    for part in field.split(","):
-        span, slash, step = part.partition("/")
-        if slash and (not step.isdigit() or int(step) < 1):
-            return False
-        if span == "*":
-            continue
-        ends = [_number(end, place) for end in span.split("-")]
-        if len(ends) > 2 or any(end is None or not least <= end <= most for end in ends):
-            return False
-    return True
-
-
-def _number(text: str, place: int) -> int | None:
-    names = _NAMES.get(place, [])
-    if text.lower() in names:
-        return names.index(text.lower()) + (1 if place == 3 else 0)
-    return int(text) if text.isdigit() else None
+    try:
+        cron.parse(schedule)
+    except cron.BadSchedule:
+        expected = "five fields of unix cron such as '0 2 * * *', or 'every 15 minutes'"
+        _refuse("schedule", f"expected {expected}, found {schedule!r}")
 
 
 def _camel(path: str) -> str:
