@@ -105,6 +105,11 @@ class SchedulerRoom:
         attempt.add_done_callback(self._sending.discard)
         return attempt
 
+    def jobs(self) -> list[model.Job]:
+        """Every job of every project, by name."""
+        rows = self._db.rows("SELECT document FROM scheduler_jobs ORDER BY name")
+        return [self._shown(json.loads(row["document"])) for row in rows]
+
     def _read(self, name: str) -> model.Job | None:
         row = self._db.row("SELECT document FROM scheduler_jobs WHERE name = ?", name)
         return json.loads(row["document"]) if row else None
