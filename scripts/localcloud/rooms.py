@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from scripts.localcloud.clock import ClockRoom
+from scripts.localcloud.console.room import ConsoleRoom
 from scripts.localcloud.context import Context, Room
 from scripts.localcloud.control import ControlRoom
 from scripts.localcloud.logging.room import LoggingRoom
@@ -20,8 +21,9 @@ def open_rooms(context: Context, stopping: asyncio.Event) -> dict[str, Room]:
     timing = rooms["clock"] = ClockRoom(context)
     storage = rooms["storage"] = StorageRoom(context)
     logging = rooms["logging"] = LoggingRoom(context)
-    rooms["run"] = RunRoom(context, storage, logging)
-    rooms["scheduler"] = SchedulerRoom(context, timing.clock, logging)
+    run = rooms["run"] = RunRoom(context, storage, logging)
+    scheduler = rooms["scheduler"] = SchedulerRoom(context, timing.clock, logging)
     rooms["upstream"] = UpstreamRoom(context)
     rooms["control"] = ControlRoom(context, rooms, stopping)
-    return rooms
+    # first, so that a browser's GET / is the console's
+    return {"console": ConsoleRoom(context, rooms, storage, logging, run, scheduler), **rooms}
