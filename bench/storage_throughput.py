@@ -149,16 +149,17 @@ def _google(port: int, name: str) -> Any:
 
 
 class _Pattern:
-    """A file of a given size that needs no disk."""
+    """A file of a given size that needs no disk and, read in equal blocks, no copies: the server is measured here."""
 
     def __init__(self, size: int) -> None:
-        self._size, self._at = size, 0
+        self._size, self._at, self._block = size, 0, b""
 
     def read(self, count: int = -1) -> bytes:
         wanted = self._size - self._at if count < 0 else min(count, self._size - self._at)
-        data = (PATTERN * (wanted // MIB + 1))[:wanted] if wanted > MIB else PATTERN[:wanted]
         self._at += wanted
-        return data
+        if len(self._block) < wanted:
+            self._block = (PATTERN * (wanted // MIB + 1))[:wanted]
+        return self._block if len(self._block) == wanted else self._block[:wanted]
 
     def tell(self) -> int:
         return self._at

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import concurrent.futures
 import gzip
 import hashlib
 import http.client
@@ -256,3 +257,22 @@ def test_gcloud_spells_the_address_differently(wire: Wire, bucket: Any) -> None:
     assert status == 200
     session = found["location"].split("upload_id=")[1]
     assert wire.call("PUT", f"{path}?upload_id={session}", b"data")[2]["size"] == "4"
+
+
+def test_many_large_uploads_at_once_keep_every_byte_in_order(connect: Any, shared_standin: Any, bucket: Any) -> None:
+    """More than the server may hold in memory, so that it makes the clients wait in turns."""
+    contents = [os.urandom(6 << 20) for _ in range(6)]
+
+    def upload(number: int) -> str:
+        blob = (
+            connect(shared_standin.url)
+            .bucket(bucket.name)
+            .blob(f"at-once-{number}", chunk_size=(number % 2 << 20) or None)
+        )
+        blob.upload_from_string(contents[number])
+        return str(blob.md5_hash)
+
+    with concurrent.futures.ThreadPoolExecutor(len(contents)) as pool:
+        hashes = list(pool.map(upload, range(len(contents))))
+    assert hashes == [base64.b64encode(hashlib.md5(content).digest()).decode() for content in contents]
+    assert bucket.blob("at-once-3").download_as_bytes() == contents[3]

@@ -9,7 +9,8 @@ import errno
 import hashlib
 import os
 import secrets
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ import google_crc32c
 from scripts.localcloud.context import Database
 
 BATCH_BYTES = 1 << 20
+# What all uploads together may have in memory, so that clients and hashing do not wait for each other in turns.
+BACKLOG_BYTES = 24 << 20
 INLINE_BYTES = 64 << 10
 # Kept free for the index, so that deleting still works on a disk that uploads have filled.
 RESERVE_BYTES = 4 << 20
@@ -49,6 +52,7 @@ class Bodies:
     def __init__(self, folder: Path, db: Database) -> None:
         self.folder = folder
         self.closed = False
+        self.backlog_bytes = 0
         self._db = db
         self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="body")
         db.script(_TABLE)
@@ -94,9 +98,10 @@ class Bodies:
 
 
 class Sink:
-    """A body on its way to disk. Bytes are gathered to batches; a thread hashes and writes one while the next fills.
+    """A body on its way to disk. Bytes are gathered to batches, which a thread hashes and writes, in order.
 
-    So at most two batches are in memory. Raises OSError when the disk refuses (ENOSPC below RESERVE_BYTES).
+    The client goes on sending meanwhile; it waits when all sinks together hold more than BACKLOG_BYTES (each may always
+    hold two batches). Raises OSError when the disk refuses (ENOSPC below RESERVE_BYTES).
     """
 
     def __init__(self, bodies: Bodies, body: str, pool: ThreadPoolExecutor, md5: bool) -> None:
@@ -108,7 +113,11 @@ class Sink:
         self._md5 = hashlib.md5(usedforsecurity=False) if md5 else None
         self._pending: list[bytes] = []
         self._pending_bytes = 0
+        self._batches: deque[list[bytes]] = deque()
+        self._backlog_bytes = 0
         self._job: asyncio.Future[None] | None = None
+        self._problem: BaseException | None = None
+        self._resting = False
         self._descriptor = -1
         self._gone = False
 
@@ -119,28 +128,36 @@ class Sink:
         await self.discard()
 
     async def write(self, chunk: bytes) -> None:
-        """Take more bytes; waits while the disk or the hash is behind. Raises Discarded."""
+        """Take more bytes; waits while the disk or the hash is far behind. Raises Discarded."""
         self._pending.append(chunk)
         self._pending_bytes += len(chunk)
         self.size_bytes += len(chunk)
         if self._pending_bytes >= BATCH_BYTES:
-            await self._settle()
             self._submit()
+            while self._backlog_bytes > 2 * BATCH_BYTES and self._bodies.backlog_bytes > BACKLOG_BYTES:
+                await self._step()
 
     async def append_files(self, descriptors: Iterable[int]) -> None:
         """Take the whole content of open files, in order."""
         await self.flush()
         self._must_live()
-        self._job = asyncio.get_running_loop().run_in_executor(self._pool, self._absorb_files, tuple(descriptors))
+        self._start(self._absorb_files, tuple(descriptors))
         await self._settle()
+
+    def rest(self) -> None:
+        """No more bytes for now: what has come is hashed and written in the background, then the file is closed."""
+        if self._pending:
+            self._submit()
+        self._resting = True
+        if self._job is None:
+            self._close()
 
     async def flush(self) -> None:
         """Everything taken so far is hashed and written; the file is closed until more comes."""
-        await self._settle()
         if self._pending_bytes > INLINE_BYTES:
             self._submit()
-            await self._settle()
-        elif not self._gone:
+        await self._settle()
+        if not self._gone:
             self._absorb(self._take())
         self._close()
 
@@ -176,21 +193,55 @@ class Sink:
         return taken
 
     def _submit(self) -> None:
+        """Hand what is pending to a thread, after the batches that wait already. Raises what an earlier one raised."""
         self._must_live()
-        self._job = asyncio.get_running_loop().run_in_executor(self._pool, self._absorb, self._take())
+        if self._problem is not None:
+            raise self._problem
+        self._resting = False
+        self._hold(self._pending_bytes)
+        self._batches.append(self._take())
+        if self._job is None:
+            self._start(self._absorb, self._batches[0])
 
-    async def _settle(self) -> None:
+    def _start(self, call: Callable[..., None], argument: object) -> None:
+        self._job = asyncio.get_running_loop().run_in_executor(self._pool, call, argument)
+        self._job.add_done_callback(self._next)
+
+    def _next(self, job: asyncio.Future[None]) -> None:
+        """A thread is done: note its error, start on the next batch."""
+        self._job = None
+        self._problem = self._problem or job.exception() or (Discarded() if self._bodies.closed else None)
+        if self._batches:
+            self._hold(-sum(map(len, self._batches.popleft())))
+        if self._problem is not None or self._gone:
+            self._hold(-self._backlog_bytes)
+            self._batches.clear()
+        if self._batches:
+            self._start(self._absorb, self._batches[0])
+        elif self._resting:
+            self._close()
+
+    def _hold(self, size_bytes: int) -> None:
+        self._backlog_bytes += size_bytes
+        self._bodies.backlog_bytes += size_bytes
+
+    async def _step(self) -> None:
         """Wait for the thread, also when several wait or when this task is cancelled: it uses the file."""
         job = self._job
         if job is None:
             return
         try:
-            await asyncio.shield(job)
+            await asyncio.wait([job])
         finally:
             if not job.done():
                 await asyncio.wait([job])
-            if self._job is job:
-                self._job = None
+
+    async def _settle(self) -> None:
+        """Wait until no batch is left. Raises what a batch raised."""
+        while self._job is not None:
+            await self._step()
+        if self._problem is not None:
+            raise self._problem
 
     def _absorb(self, chunks: list[bytes]) -> None:
         descriptor = self._open()

@@ -123,7 +123,7 @@ class Sessions:
                 if fresh:
                     await session.sink.write(fresh)
         finally:
-            await session.sink.flush()
+            session.sink.rest()
 
     async def _drop(self, session: Session) -> None:
         self._open.pop(session.id, None)
