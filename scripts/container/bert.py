@@ -169,7 +169,7 @@ class Bert:
     def _placed(self, ids: NDArray[np.int64]) -> Floats:
         if self.padding is None:
             return self.positions[: ids.shape[1]]
-        # by id and not by mask: a padding token that a text itself contains is no padding, but is placed as one
+        # by id, as transformers does: a padding token within a text has attention, but the padding's position
         counted = ids != self.padding
         placed: Floats = self.positions[np.cumsum(counted, axis=1) * counted + self.padding]
         return placed

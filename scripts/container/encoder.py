@@ -96,7 +96,7 @@ class Encoder:
 
     def _embed(self, batch: Sequence[Sequence[int]]) -> Floats:
         longest = max(len(ids) for ids in batch)
-        ids = np.full((len(batch), longest), self._network.padding or 0, dtype=np.int64)
+        ids = np.zeros((len(batch), longest), dtype=np.int64)
         real = np.zeros((len(batch), longest), dtype=np.bool_)
         for row, tokens in enumerate(batch):
             ids[row, : len(tokens)] = tokens

@@ -151,6 +151,15 @@ def test_members_that_share_their_bytes_are_refused(tmp_path: Path) -> None:
         read(tmp_path / "b.bin")
 
 
+def test_a_member_that_ends_beyond_the_file_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.bin", "w") as made:
+        made.writestr("archive/data.pkl", program(w=tensor(0, (100,), (1,), count=100)))
+        made.writestr("archive/data/0", SIX.tobytes())
+        made.filelist[-1].file_size = made.filelist[-1].compress_size = 400
+    with pytest.raises(ValueError, match="ends at byte"):
+        read(tmp_path / "a.bin")
+
+
 @pytest.mark.parametrize(
     ("members", "root", "how", "named"),
     [
