@@ -174,7 +174,9 @@ class Router:
         self._groups: dict[str, list[tuple[str, re.Pattern[str], Handler]]] = {}
 
     def add(self, routes: Iterable[Route]) -> None:
-        """Register routes; the first that matches wins, a literal first segment before a variable one."""
+        """Register routes; the first that matches wins. A literal first segment has all paths below it: a variable one
+        (a bucket's name) does not get what no route there matches.
+        """
         for route in routes:
             first = route.pattern.lstrip("/").split("/", 1)[0]
             group = "" if "{" in first else first
@@ -184,14 +186,13 @@ class Router:
         """The handler and its parameters. Raises ApiError 404 (unknown path) or 405 (known path, other method)."""
         first = unquote(raw_path.lstrip("/").split("/", 1)[0])
         other_method = False
-        for group in dict.fromkeys((first, "")):
-            for verb, pattern, handler in self._groups.get(group, ()):
-                match = pattern.fullmatch(raw_path)
-                if match is None:
-                    continue
-                if verb in ("*", method) or (verb == "GET" and method == "HEAD"):
-                    return handler, {key: _unquoted(value) for key, value in match.groupdict().items()}
-                other_method = True
+        for verb, pattern, handler in self._groups.get(first if first in self._groups else "", ()):
+            match = pattern.fullmatch(raw_path)
+            if match is None:
+                continue
+            if verb in ("*", method) or (verb == "GET" and method == "HEAD"):
+                return handler, {key: _unquoted(value) for key, value in match.groupdict().items()}
+            other_method = True
         if other_method:
             raise ApiError(405, f"Method {method} is not allowed here", "methodNotAllowed")
         raise ApiError(404, f"Not found: {method} {raw_path}", "notFound")

@@ -52,9 +52,11 @@ def test_a_pattern_finds_its_parameters(pattern: str, path: str, params: dict[st
 
 
 def test_a_literal_first_segment_wins_and_head_is_a_get() -> None:
-    router = _router("/{any*}", "/storage/{rest*}")
+    router = _router("/{any*}", "/storage/{rest*}", "/run/{name}")
     assert router.find("HEAD", "/storage/x")[1] == {"rest": "x"}
     assert router.find("GET", "/other/x")[1] == {"any": "other/x"}
+    with pytest.raises(ApiError, match="Not found"):
+        router.find("GET", "/run/name/deeper")
 
 
 @pytest.mark.parametrize(("method", "path", "code"), [("GET", "/b", 404), ("PUT", "/a/1", 405), ("GET", "/a/%ff", 400)])

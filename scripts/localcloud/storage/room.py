@@ -1,4 +1,4 @@
-"""The Cloud Storage room: JSON API with uploads and downloads. Its parts are in the modules beside this one."""
+"""The Cloud Storage room: JSON API with uploads, downloads and batches, and XML API; its parts are beside this one."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from scripts.localcloud.context import Context
+from scripts.localcloud.storage.batch import Batch
 from scripts.localcloud.storage.buckets import Buckets
 from scripts.localcloud.storage.copying import Copying
 from scripts.localcloud.storage.events import StoredObject
+from scripts.localcloud.storage.extras import Extras
 from scripts.localcloud.storage.iam import Iam
 from scripts.localcloud.storage.objects import Objects
 from scripts.localcloud.storage.records import Record
 from scripts.localcloud.storage.store import Store
 from scripts.localcloud.storage.uploads import Uploads
+from scripts.localcloud.storage.xml import Xml
 from scripts.localcloud.web import ApiError, Handler, Request, Response, Route
 
 log = logging.getLogger("localcloud.storage")
@@ -28,14 +31,15 @@ class StorageRoom:
     def __init__(self, context: Context) -> None:
         self.store = Store(context)
         self._uploads = Uploads(self.store)
-        self._parts = (Objects(self.store), self._uploads, Copying(self.store), Buckets(self.store), Iam(self.store))
+        self._xml = Xml(self.store)
+        self._parts = (
+            Objects(self.store), Copying(self.store), Buckets(self.store), Iam(self.store), Extras(self.store)
+        )  # fmt: skip
 
     def routes(self) -> list[Route]:
-        return [
-            Route(route.method, route.pattern, partial(_readable, route.handler))
-            for part in self._parts
-            for route in part.routes()
-        ]
+        called = [_strict(route) for part in self._parts for route in part.routes()]
+        others = [*self._uploads.routes(), *Batch(called).routes(), *self._xml.routes()]
+        return [*called, *map(_strict, others)]
 
     async def start(self) -> None:
         """Remove the bodies that an earlier daemon had not finished."""
@@ -46,10 +50,14 @@ class StorageRoom:
     async def stop(self) -> None:
         """Give unfinished uploads up."""
         await self._uploads.sessions.close()
+        await self._xml.multiparts.close()
         self.store.bodies.close()
 
     def status(self) -> dict[str, Any]:
-        return {"buckets": self.store.index.totals(), "uploads_under_way": len(self._uploads.sessions)}
+        return {
+            "buckets": self.store.index.totals(),
+            "uploads_under_way": len(self._uploads.sessions) + len(self._xml.multiparts),
+        }
 
     def bucket_exists(self, name: str) -> bool:
         """Whether there is a bucket of this name."""
@@ -64,6 +72,10 @@ class StorageRoom:
         for record in self.store.live(bucket, prefix):
             path = self.store.bodies.path(record.body)
             yield StoredObject(record.name, record.generation, record.size_bytes, record.crc32c, path)
+
+
+def _strict(route: Route) -> Route:
+    return Route(route.method, route.pattern, partial(_readable, route.handler))
 
 
 async def _readable(handler: Handler, request: Request) -> Response:

@@ -42,7 +42,7 @@ class Target:
     async def commit(self, store: Store, sink: Sink, headers: Mapping[str, str]) -> Record:
         """Make what has arrived the object's new generation. Raises ApiError 400 when a checksum differs, or 412."""
         body = await sink.finish()
-        self._compare(body, {**self.checksums, **_hashes(headers)})
+        self._compare(body, {**self.checksums, **hashes_of(headers)})
         record = store.create(self.bucket, self.name, body, self.fields, self.conditions)
         sink.kept()
         return record
@@ -56,7 +56,7 @@ class Target:
                 raise ApiError(400, text, "invalid")
 
 
-def _hashes(headers: Mapping[str, str]) -> dict[str, str]:
+def hashes_of(headers: Mapping[str, str]) -> dict[str, str]:
     """The checksums in x-goog-hash (`crc32c=…,md5=…`) and content-md5."""
     found: dict[str, str] = {}
     for item in headers.get("x-goog-hash", "").split(","):

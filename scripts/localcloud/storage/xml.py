@@ -1,0 +1,236 @@
+"""The XML API: objects at /BUCKET/OBJECT and lists at /BUCKET, as signed URLs, Terraform and transfer managers use it.
+
+A request is made one of the JSON API (headers become query parameters and a resource), so that both have one set of
+rules. cloud.google.com/storage/docs/xml-api/reference-methods
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import unquote
+
+from scripts.localcloud.storage import fields
+from scripts.localcloud.storage.bodies import Discarded
+from scripts.localcloud.storage.conditions import Conditions, integer
+from scripts.localcloud.storage.media import media
+from scripts.localcloud.storage.names import check_object
+from scripts.localcloud.storage.records import Record
+from scripts.localcloud.storage.store import Store
+from scripts.localcloud.storage.target import Target
+from scripts.localcloud.storage.xml_format import answering, document, element, etag, group, time, trouble
+from scripts.localcloud.storage.xml_listing import listed
+from scripts.localcloud.storage.xml_multipart import Multiparts
+from scripts.localcloud.web import ApiError, Request, Response, Route
+
+_CONDITIONS = {
+    "x-goog-if-generation-match": "ifGenerationMatch",
+    "x-goog-if-metageneration-match": "ifMetagenerationMatch",
+}
+_FIELDS = {
+    "content-type": "contentType",
+    "cache-control": "cacheControl",
+    "content-disposition": "contentDisposition",
+    "content-encoding": "contentEncoding",
+    "content-language": "contentLanguage",
+    "x-goog-custom-time": "customTime",
+    "x-goog-storage-class": "storageClass",
+}
+_META = "x-goog-meta-"
+# Views of a bucket or an object that are asked for by a parameter without value.
+_VIEWS = (
+    "acl", "billing", "compose", "cors", "defaultObjectAcl", "encryption", "encryptionConfig", "lifecycle", "location",
+    "logging", "object-lock", "policy", "retention", "storageClass", "tagging", "versioning", "website",
+)  # fmt: skip
+
+
+class Xml:
+    """The routes of the XML API; whatever no other room's path is is a bucket's."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.multiparts = Multiparts(store)
+
+    def routes(self) -> list[Route]:
+        return [Route("*", "/{bucket}", self._bucket), Route("*", "/{bucket}/{object*}", self._object)]
+
+    @answering
+    async def _bucket(self, request: Request) -> Response:
+        return await self._of_bucket(request, self._named(request))
+
+    async def _of_bucket(self, request: Request, bucket: str) -> Response:
+        if request.method == "HEAD":
+            settings = self._store.bucket(bucket).settings
+            headers = (("x-goog-bucket-location", str(settings.get("location", "US"))),)
+            return Response(200, headers=headers, content_type="application/xml; charset=UTF-8")
+        if request.method != "GET":
+            raise _not_allowed(request)
+        if "uploads" in request.query:
+            return self.multiparts.listed(bucket, request)
+        view = _view(request)
+        return self._seen(bucket, view) if view else listed(self._store, bucket, request)
+
+    @answering
+    async def _object(self, request: Request) -> Response:
+        bucket, name = self._named(request), request.params["object"]
+        if not name:
+            return await self._of_bucket(request, bucket)
+        check_object(name)
+        _translate(request)
+        if "uploads" in request.query or "uploadId" in request.query:
+            return await self.multiparts.answer(request, resource(request))
+        if _view(request):
+            return self._acl(self._store.find(bucket, name, integer(request.query, "generation")), request)
+        match request.method:
+            case "GET" | "HEAD":
+                return self._content(request)
+            case "PUT":
+                return await self._put(request)
+            case "DELETE":
+                return self._delete(request)
+        raise _not_allowed(request)
+
+    def _named(self, request: Request) -> str:
+        """The bucket of a request. Raises ApiError 404."""
+        bucket = request.params["bucket"]
+        if self._store.index.bucket(bucket) is None:
+            raise trouble(404, "NoSuchBucket", "The specified bucket does not exist.")
+        return bucket
+
+    def _content(self, request: Request) -> Response:
+        record = self._store.find(
+            request.params["bucket"], request.params["object"], integer(request.query, "generation")
+        )
+        conditions = Conditions.of(request.query, headers=request.headers)
+        conditions.check(record.generation, record.metageneration, etag(record), reading=True)
+        answer = media(self._store, record, request)
+        kept = tuple(pair for pair in answer.headers if pair[0] != "etag")
+        answer.headers = (*kept, ("etag", f'"{etag(record)}"'), *_metadata(record))
+        chosen = request.query.get("response-content-type")
+        answer.content_type = chosen or answer.content_type
+        if request.query.get("response-content-disposition"):
+            kept = tuple(pair for pair in answer.headers if pair[0] != "content-disposition")
+            answer.headers = (*kept, ("content-disposition", request.query["response-content-disposition"]))
+        return answer
+
+    async def _put(self, request: Request) -> Response:
+        if "x-goog-copy-source" in request.headers:
+            return self._copy(request)
+        target = Target.of(self._store, request, resource(request))
+        async with self._store.bodies.receive() as sink:
+            try:
+                async for chunk in request.chunks():
+                    await sink.write(chunk)
+                record = await target.commit(self._store, sink, request.headers)
+            except Discarded:
+                raise ApiError(503, "The stand-in is stopping.") from None
+            except ApiError as error:
+                raise trouble(400, "BadDigest", error.message) if error.code == 400 else error from None
+        return Response(headers=_made(record), content_type="text/html; charset=UTF-8")
+
+    def _copy(self, request: Request) -> Response:
+        where, _, generation = unquote(request.headers["x-goog-copy-source"]).lstrip("/").partition("#")
+        bucket, slash, name = where.partition("/")
+        if not slash or not name:
+            raise trouble(400, "InvalidArgument", f"x-goog-copy-source: expected BUCKET/OBJECT, found {where[:200]!r}")
+        wanted = request.headers.get("x-goog-copy-source-generation") or generation or None
+        source = self._store.find(bucket, name, integer({"generation": wanted}, "generation"))
+        chosen = source.fields
+        if request.headers.get("x-goog-metadata-directive", "COPY").upper() == "REPLACE":
+            chosen = fields.given(resource(request))
+        chosen = {key: value for key, value in chosen.items() if key not in ("temporaryHold", "eventBasedHold")}
+        conditions = Conditions.of(request.query)
+        record = self._store.copy(source, request.params["bucket"], request.params["object"], chosen, conditions)
+        children = [element("LastModified", time(record.updated)), element("ETag", f'"{etag(record)}"')]
+        return document("CopyObjectResult", children, headers=_made(record)[1:])
+
+    def _delete(self, request: Request) -> Response:
+        bucket, name = request.params["bucket"], request.params["object"]
+        conditions = Conditions.of(request.query)
+        self._store.delete(bucket, name, integer(request.query, "generation"), conditions)
+        return Response(204)
+
+    def _seen(self, bucket: str, view: str) -> Response:
+        """A bucket's settings as far as the XML API's clients ask for them."""
+        found = self._store.bucket(bucket)
+        match view:
+            case "versioning":
+                status = "Enabled" if found.versioned else "Suspended"
+                return document("VersioningConfiguration", [element("Status", status)])
+            case "location":
+                text = element("LocationConstraint", found.settings.get("location", "US"))
+                return document(
+                    "LocationConstraint", [text[len("<LocationConstraint>") : -len("</LocationConstraint>")]]
+                )
+            case "storageClass":
+                return document("StorageClass", [str(found.settings.get("storageClass", "STANDARD"))])
+            case "acl" | "defaultObjectAcl":
+                return _access(found.project)
+        raise trouble(400, "InvalidArgument", f"The stand-in does not imitate ?{view}; use the JSON API.")
+
+    def _acl(self, record: Record, request: Request) -> Response:
+        if request.method != "GET" or _view(request) != "acl":
+            raise _not_allowed(request)
+        return _access(self._store.bucket(record.bucket).project)
+
+
+def resource(request: Request) -> dict[str, Any]:
+    """The resource of the JSON API that an upload's headers describe."""
+    described: dict[str, Any] = {key: request.headers[name] for name, key in _FIELDS.items() if name in request.headers}
+    described.setdefault("contentType", fields.DEFAULT_TYPE)
+    found = {key.removeprefix(_META): _text(value) for key, value in request.headers.items() if key.startswith(_META)}
+    if found:
+        described["metadata"] = found
+    return {**described, "name": request.params["object"]}
+
+
+def _translate(request: Request) -> None:
+    """Amazon's names of headers become Google's, and preconditions the query parameters of the JSON API."""
+    for key in [name for name in request.headers if name.startswith("x-amz-")]:
+        request.headers.setdefault(key.replace("x-amz-", "x-goog-", 1), request.headers[key])
+    request.query = {key: value for key, value in request.query.items() if key != "name"}
+    for header, key in _CONDITIONS.items():
+        if header in request.headers:
+            request.query[key] = request.headers[header]
+
+
+def _view(request: Request) -> str:
+    return next((view for view in _VIEWS if view in request.query), "")
+
+
+def _text(value: str) -> str:
+    """Headers are read as Latin-1; clients send UTF-8."""
+    try:
+        return value.encode("latin-1").decode()
+    except (UnicodeDecodeError, UnicodeEncodeError):
+        return value
+
+
+def _metadata(record: Record) -> list[tuple[str, str]]:
+    given = {key: str(value) for key, value in (record.fields.get("metadata") or {}).items()}
+    fit = {
+        key: text for key, text in given.items() if key.isascii() and key.replace("-", "").replace("_", "").isalnum()
+    }
+    return [(_META + key, text.encode().decode("latin-1")) for key, text in fit.items() if text.isprintable()]
+
+
+def _made(record: Record) -> tuple[tuple[str, str], ...]:
+    hashes = f"crc32c={record.crc32c}" + (f",md5={record.md5}" if record.md5 else "")
+    return (
+        ("etag", f'"{etag(record)}"'),
+        ("x-goog-generation", str(record.generation)),
+        ("x-goog-metageneration", str(record.metageneration)),
+        ("x-goog-hash", hashes),
+        ("x-goog-stored-content-length", str(record.size_bytes)),
+    )
+
+
+def _access(project: str) -> Response:
+    """Who may do what is not enforced: the project's owners have it all."""
+    owner = group("Owner", element("ID", f"project-owners-{project}"))
+    scope = f"<Scope type='GroupById'>{element('ID', f'project-owners-{project}')}</Scope>"
+    entry = group("Entry", scope, element("Permission", "FULL_CONTROL"))
+    return document("AccessControlList", [owner, group("Entries", entry)])
+
+
+def _not_allowed(request: Request) -> ApiError:
+    return trouble(405, "MethodNotAllowed", f"The method {request.method} is not allowed against this resource.")
