@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from scripts.localcloud.admin.room import AdminRoom
 from scripts.localcloud.clock import ClockRoom
 from scripts.localcloud.console.room import ConsoleRoom
 from scripts.localcloud.context import Context, Room
@@ -23,6 +24,7 @@ def open_rooms(context: Context, stopping: asyncio.Event) -> dict[str, Room]:
     logging = rooms["logging"] = LoggingRoom(context)
     run = rooms["run"] = RunRoom(context, storage, logging)
     scheduler = rooms["scheduler"] = SchedulerRoom(context, timing.clock, logging)
+    rooms["admin"] = AdminRoom(context)
     rooms["upstream"] = UpstreamRoom(context)
     rooms["control"] = ControlRoom(context, rooms, stopping)
     # first, so that a browser's GET / is the console's

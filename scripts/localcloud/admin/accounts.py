@@ -1,0 +1,109 @@
+"""Service accounts of IAM: kept, with their policies; `-` stands for any project. Deleting is final here."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import zlib
+from base64 import b64encode
+
+from scripts.localcloud.admin.documents import Document, Documents, body, masked, page
+from scripts.localcloud.admin.policies import Policies
+from scripts.localcloud.context import Context
+from scripts.localcloud.web import ApiError, Request, Response, Route
+
+_API = "iam.v1"
+_ACCOUNTS = "/v1/projects/{project}/serviceAccounts"
+_ACCOUNT = f"{_ACCOUNTS}/{{account}}"
+_ID = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]", re.ASCII)
+_CHOSEN = ("displayName", "description")
+
+
+class Accounts:
+    """The routes of iam.googleapis.com that are about service accounts."""
+
+    def __init__(self, context: Context, documents: Documents, policies: Policies) -> None:
+        self._documents = documents
+        self._policies = policies
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("POST", _ACCOUNTS, self._create),
+            Route("GET", _ACCOUNTS, self._list),
+            Route("GET", _ACCOUNT, self._get),
+            Route("PATCH", _ACCOUNT, self._patch),
+            Route("DELETE", _ACCOUNT, self._delete),
+            Route("POST", f"{_ACCOUNT}:enable", self._enable),
+            Route("POST", f"{_ACCOUNT}:disable", self._disable),
+            Route("POST", f"{_ACCOUNT}:getIamPolicy", self._get_policy),
+            Route("POST", f"{_ACCOUNT}:setIamPolicy", self._set_policy),
+            Route("POST", f"{_ACCOUNT}:testIamPermissions", self._test),
+        ]
+
+    def _need(self, request: Request) -> Document:
+        """By email, or by unique id."""
+        project, account = request.params["project"], request.params["account"]
+        if project == "-":
+            project = account.partition("@")[2].partition(".")[0]
+        collection = f"projects/{project}/serviceAccounts"
+        if account.isdigit():
+            for each in self._documents.children(collection):
+                if each["uniqueId"] == account:
+                    return each
+        return self._documents.need(f"{collection}/{account}", "Service account")
+
+    async def _create(self, request: Request) -> Response:
+        given = await body(request, _API, "CreateServiceAccountRequest", "request")
+        project, account_id = request.params["project"], given.get("accountId", "")
+        if _ID.fullmatch(account_id) is None:
+            raise ApiError(400, f"accountId: expected 6 to 30 of a-z, 0-9 and -, found {account_id[:100]!r}.")
+        email = f"{account_id}@{project}.iam.gserviceaccount.com"
+        name = f"projects/{project}/serviceAccounts/{email}"
+        unique = str(10**20 + int(secrets.token_hex(7), 16) * 100 + zlib.crc32(email.encode()) % 100)
+        made: Document = {"name": name, "projectId": project, "uniqueId": unique, "email": email, "etag": _etag()}
+        made |= {"oauth2ClientId": unique}
+        made |= {key: value for key, value in (given.get("serviceAccount") or {}).items() if key in _CHOSEN}
+        return Response.of_json(self._documents.create(name, made, "Service account"))
+
+    async def _list(self, request: Request) -> Response:
+        found = self._documents.children(f"projects/{request.params['project']}/serviceAccounts")
+        return Response.of_json(page(found, request, "accounts"))
+
+    async def _get(self, request: Request) -> Response:
+        return Response.of_json(self._need(request))
+
+    async def _patch(self, request: Request) -> Response:
+        old, given = self._need(request), await body(request, _API, "PatchServiceAccountRequest", "request")
+        new = masked(old, given.get("serviceAccount") or {}, given.get("updateMask", ""), _CHOSEN)
+        return Response.of_json(self._documents.save(old["name"], {**new, "etag": _etag()}))
+
+    async def _delete(self, request: Request) -> Response:
+        name = self._need(request)["name"]
+        self._documents.delete(name)
+        self._policies.forget(name)
+        return Response.of_json({})
+
+    async def _enable(self, request: Request) -> Response:
+        account = self._need(request)
+        account.pop("disabled", None)
+        self._documents.save(account["name"], account)
+        return Response.of_json({})
+
+    async def _disable(self, request: Request) -> Response:
+        account = self._need(request)
+        self._documents.save(account["name"], {**account, "disabled": True})
+        return Response.of_json({})
+
+    async def _get_policy(self, request: Request) -> Response:
+        return self._policies.get(self._need(request)["name"])
+
+    async def _set_policy(self, request: Request) -> Response:
+        return await self._policies.set(self._need(request)["name"], request)
+
+    async def _test(self, request: Request) -> Response:
+        self._need(request)
+        return await self._policies.test(request)
+
+
+def _etag() -> str:
+    return b64encode(secrets.token_bytes(9)).decode()

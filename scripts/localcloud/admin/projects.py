@@ -1,0 +1,106 @@
+"""Resource Manager: every well-formed project id is a project. Names, numbers and policies; nothing is created."""
+
+from __future__ import annotations
+
+import re
+import zlib
+
+from scripts.localcloud.admin.documents import Document, Documents, page
+from scripts.localcloud.admin.policies import Policies
+from scripts.localcloud.context import REGION, Context
+from scripts.localcloud.web import ApiError, Request, Response, Route
+
+_ID = re.compile(r"[a-z][a-z0-9-]{2,28}[a-z0-9]", re.ASCII)
+_LOCATIONS = (REGION, "europe-west3", "europe-west4", "us-central1", "us-east1", "global")
+
+
+class Projects:
+    """The routes of cloudresourcemanager.googleapis.com (v1 and v3), and the locations that many APIs list."""
+
+    def __init__(self, context: Context, documents: Documents, policies: Policies) -> None:
+        self._context = context
+        self._documents = documents
+        self._policies = policies
+
+    def routes(self) -> list[Route]:
+        routes = [
+            Route("GET", "/v1/projects", self._list),
+            Route("GET", "/v3/projects:search", self._search),
+            Route("GET", "/v1/projects/{project}", self._get_v1),
+            Route("GET", "/v3/projects/{project}", self._get_v3),
+            Route("GET", "/v1/projects/{project}/locations", self._locations),
+            Route("GET", "/v1/projects/{project}/locations/{location}", self._location),
+        ]
+        for version in ("v1", "v3"):
+            project = f"/{version}/projects/{{project}}"
+            routes += [
+                Route("POST", f"{project}:getIamPolicy", self._get_policy),
+                Route("POST", f"{project}:setIamPolicy", self._set_policy),
+                Route("POST", f"{project}:testIamPermissions", self._test),
+            ]
+        return routes
+
+    def _need(self, request: Request) -> Document:
+        """The project of an id, or of the number of one that was asked for before."""
+        wanted = request.params["project"]
+        for known in self._documents.children("known/projects"):
+            if wanted in (known["projectId"], known["projectNumber"]):
+                return known
+        if _ID.fullmatch(wanted) is None:
+            raise ApiError(403, f"The caller does not have permission, or project {wanted[:100]!r} does not exist.")
+        number = str(100_000_000_000 + zlib.crc32(wanted.encode()))
+        made = {"projectId": wanted, "projectNumber": number, "createTime": self._context.now()}
+        return self._documents.save(f"known/projects/{wanted}", made)
+
+    async def _list(self, request: Request) -> Response:
+        found = [_v1(each) for each in self._documents.children("known/projects")]
+        return Response.of_json(page(found, request, "projects"))
+
+    async def _search(self, request: Request) -> Response:
+        found = [_v3(each) for each in self._documents.children("known/projects")]
+        return Response.of_json(page(found, request, "projects"))
+
+    async def _get_v1(self, request: Request) -> Response:
+        return Response.of_json(_v1(self._need(request)))
+
+    async def _get_v3(self, request: Request) -> Response:
+        return Response.of_json(_v3(self._need(request)))
+
+    async def _get_policy(self, request: Request) -> Response:
+        return self._policies.get(f"projects/{self._need(request)['projectId']}")
+
+    async def _set_policy(self, request: Request) -> Response:
+        return await self._policies.set(f"projects/{self._need(request)['projectId']}", request)
+
+    async def _test(self, request: Request) -> Response:
+        self._need(request)
+        return await self._policies.test(request)
+
+    async def _locations(self, request: Request) -> Response:
+        found = [_place(request.params["project"], each) for each in _LOCATIONS]
+        return Response.of_json(page(found, request, "locations"))
+
+    async def _location(self, request: Request) -> Response:
+        if request.params["location"] not in _LOCATIONS:
+            raise ApiError(404, f"Location {request.params['location'][:100]!r} not found.")
+        return Response.of_json(_place(request.params["project"], request.params["location"]))
+
+
+def _place(project: str, location: str) -> Document:
+    return {"name": f"projects/{project}/locations/{location}", "locationId": location}
+
+
+def _v1(known: Document) -> Document:
+    return {**known, "name": known["projectId"], "lifecycleState": "ACTIVE"}
+
+
+def _v3(known: Document) -> Document:
+    return {
+        "name": f"projects/{known['projectNumber']}",
+        "projectId": known["projectId"],
+        "displayName": known["projectId"],
+        "state": "ACTIVE",
+        "createTime": known["createTime"],
+        "updateTime": known["createTime"],
+        "etag": f'W/"{known["projectNumber"]}"',
+    }
