@@ -40,16 +40,17 @@ class Traffic:
         """{requests, rates}; requests is None where the server does not count."""
         counts = list(self._samples)
         rates = [max(0.0, (after - before) / _EVERY_S) for before, after in pairwise(counts)]
-        return {"requests": self._total(), "rates": rates}
+        # the one that is being answered is in _own already, and not yet in the server's count
+        total = self._total()
+        return {"requests": None if total is None else total + 1, "rates": rates}
 
     def _total(self) -> int | None:
-        # the one that is being answered is in _own already, and not yet in the server's count
-        return None if self._state is None else max(0, int(self._state.total_requests) - self._own + 1)
+        return None if self._state is None else max(0, int(self._state.total_requests) - self._own)
 
     async def _sample(self) -> None:
         while True:
-            self._samples.append(self._total() or 0)
             await asyncio.sleep(_EVERY_S)
+            self._samples.append(self._total() or 0)
 
 
 def _server_state(request: Request) -> Any:

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from scripts.localcloud.console.gate import Gate, Verdict, verdict
+from scripts.localcloud.console.values import moment
+
+BEGAN = "2026-11-20T14:37:00Z"
+NOW = moment(BEGAN) or 0.0
+HIT = {"jsonPayload": {"cache_hit": True, "reason": "match", "manifest_version": "v1", "source": "mount"}}
+MISS = {"jsonPayload": {"cache_hit": False, "reason": "no statement", "manifest_version": None}}
+STARTED = {"jsonPayload": {"message": "service started", "manifest_version": "v2"}}
+
+
+class Log:
+    """Answers each search with what it was given, and remembers the filters."""
+
+    def __init__(self, *entries: dict[str, Any]) -> None:
+        self.entries = list(entries)
+        self.asked: list[str] = []
+
+    async def search(self, text: str, size: int, *, newest_first: bool = True) -> list[dict[str, Any]]:
+        self.asked.append(text)
+        return self.entries
+
+
+def ask(gate: Gate, state: str = "ready", age_s: float = 5.0) -> dict[str, Any]:
+    instance = {"id": 'a"b', "state": state, "started_at": BEGAN}
+    return asyncio.run(gate.add_to(instance, NOW + age_s))
+
+
+def test_the_first_decision_counts_and_the_last_version() -> None:
+    assert verdict([HIT, STARTED]) == Verdict(True, "match", "v2", "mount")
+    assert verdict([MISS, STARTED]) == Verdict(False, "no statement", "v2")
+    assert verdict([]) == Verdict()
+    assert verdict([{"jsonPayload": "odd"}, {"textPayload": "x"}, {"jsonPayload": {"cache_hit": "yes"}}]) == Verdict()
+
+
+def test_an_instance_that_has_told_is_asked_once() -> None:
+    log = Log(HIT)
+    gate = Gate(log.search)
+    assert ask(gate)["hit"] is True
+    assert ask(gate)["version"] == "v1"
+    assert len(log.asked) == 1
+    assert 'labels.instanceId="a\\"b"' in log.asked[0]
+
+
+def test_an_instance_that_starts_is_asked_again() -> None:
+    log = Log(MISS)
+    gate = Gate(log.search)
+    assert ask(gate, "starting")["hit"] is False
+    log.entries.append(STARTED)
+    assert ask(gate)["version"] == "v2"
+
+
+def test_an_instance_without_a_gate_is_left_alone_after_a_while() -> None:
+    log = Log()
+    gate = Gate(log.search)
+    for age_s in (5, 31, 40, 50):
+        assert ask(gate, age_s=age_s)["hit"] is None
+    assert len(log.asked) == 2

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts.localcloud.console import page
+
+ROOT = Path(page.__file__).resolve().parents[3]
+LOGS = {"filter": "", "problem": "", "entries": []}
+
+
+def test_text_is_escaped_and_what_is_no_unicode_does_no_harm() -> None:
+    line = {
+        "id": '"><script>', "timestamp": "2026-11-20T14:37:00Z", "severity": "<b>", "source": "<i>", "instance": "",
+        "text": "<script>alert(1)</script> \ud800", "fields": "'\"&",
+    }  # fmt: skip
+    html = page.render("lines.html", {"logs": {**LOGS, "entries": [line]}}).decode()
+    assert "<script" not in html and "<b>" not in html and "<i>" not in html
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; ?" in html
+
+
+def test_a_value_that_is_missing_is_an_error() -> None:
+    with pytest.raises(Exception, match="'logs' is undefined"):
+        page.render("lines.html", {})
+
+
+def test_sparklines() -> None:
+    assert page.points([]) == page.points([3.0]) == ""
+    assert page.points([0, 10, 5], width=100, height=23) == "0.0,22.0 50.0,2.0 100.0,12.0"
+
+
+def test_traffic_bars_begin_where_the_one_before_ends() -> None:
+    targets = [{"percent": 90, "revision": "a"}, {"percent": 0, "revision": "b"}, {"percent": 10, "revision": "c"}]
+    assert [(each["revision"], each["start"]) for each in page.spans(targets)] == [("a", 0), ("c", 90)]
+
+
+@pytest.mark.process
+def test_the_daemon_starts_without_jinja() -> None:
+    code = "import sys, scripts.localcloud.rooms; sys.exit('jinja2' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, timeout=60).returncode == 0
+
+
+def test_nothing_comes_from_elsewhere() -> None:
+    for path in sorted(Path(page.__file__).parent.rglob("*.*")):
+        if path.suffix in (".html", ".css", ".js"):
+            text = path.read_text(encoding="utf-8")
+            assert "https://" not in text.replace("//run.googleapis.com/", ""), path
+            assert "@import" not in text and " style=" not in text and "innerHTML" not in text, path
