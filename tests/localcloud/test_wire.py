@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -111,6 +112,28 @@ def test_a_foreign_host_is_refused(tmp_path: Path) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET /three HTTP/1.1\r\nHost: evil.example\r\n\r\n")
         assert (await reader.readline()).startswith(b"HTTP/1.1 403")
+        writer.close()
+
+    _serve(tmp_path, ask)
+
+
+@pytest.mark.parametrize(
+    "start", [b"GET /", b"GET /three HTTP/1.1\r\nX-Long: ", b"GET /three HTTP/1.1\r\n" + b"a: b\r\n" * 9]
+)
+def test_a_head_without_end_is_refused(tmp_path: Path, start: bytes) -> None:
+    async def ask(port: int, room: Streams) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(start)
+        with contextlib.suppress(ConnectionError):
+            for _ in range(100):
+                writer.write((b"x" * 98 + b": ") * 655)
+                await writer.drain()
+        with contextlib.suppress(ConnectionError):
+            assert (await reader.readline()).startswith(b"HTTP/1.1 431")
+        writer.close()
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /three HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"y" * (128 << 10) + b"\r\n\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
         writer.close()
 
     _serve(tmp_path, ask)

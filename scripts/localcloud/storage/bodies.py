@@ -21,7 +21,7 @@ from scripts.localcloud.context import Database
 
 BATCH_BYTES = 1 << 20
 # What all uploads together may have in memory, so that clients and hashing do not wait for each other in turns.
-BACKLOG_BYTES = 24 << 20
+BACKLOG_BYTES = 16 << 20
 INLINE_BYTES = 64 << 10
 # Kept free for the index, so that deleting still works on a disk that uploads have filled.
 RESERVE_BYTES = 4 << 20
