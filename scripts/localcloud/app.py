@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
-from scripts.localcloud import proxy
+from scripts.localcloud import partial, proxy
 from scripts.localcloud.context import Context, HostRoom, Room
 from scripts.localcloud.web import ApiError, Disconnected, FileBody, Handler, Request, Response, Router, parse_query
 from scripts.localcloud.wire import EXTENSION, Wire
@@ -19,6 +19,9 @@ from scripts.localcloud.wire import EXTENSION, Wire
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 log = logging.getLogger("localcloud")
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+# Where Google's APIs are, with their common parameters; a path of a user's service has its own.
+_APIS = ("/storage/", "/upload/", "/resumable/", "/apis/", "/v1/", "/v2/")
+_JSON = "application/json"
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _NO_SPACE_SQLITE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
 
@@ -79,7 +82,7 @@ class App:
 
     async def _answer(self, request: Request) -> Response:
         host = request.headers.get("host", "")
-        name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
+        name = (host.rsplit(":", 1)[0] if not host.endswith("]") else host).lower()
         if name not in LOOPBACK:
             handler = next((found for claim in self._claims if (found := claim(name))), None)
             if handler is not None:
@@ -87,7 +90,19 @@ class App:
             if not proxy.enter(request, name):
                 raise ApiError(403, f"Host {host!r} is not served here; use {self.context.url}", "forbidden")
         handler, request.params = self.router.find(request.method, request.raw_path)
+        if request.query.get("fields") and request.raw_path.startswith(_APIS):
+            mask = partial.parse(request.query["fields"])
+            return _partial(await handler(request), mask)
         return await handler(request)
+
+
+def _partial(response: Response, mask: partial.Mask) -> Response:
+    """What the client asked for of a JSON answer; errors, media and streams are left alone."""
+    body = response.body
+    if response.status != 200 or not isinstance(body, bytes) or not body or not response.content_type.startswith(_JSON):
+        return response
+    chosen = partial.select(json.loads(body), mask)
+    return Response.of_json(chosen, headers=response.headers)
 
 
 def _request(scope: Mapping[str, Any], receive: Any) -> Request:

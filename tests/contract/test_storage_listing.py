@@ -102,7 +102,23 @@ def test_bad_queries_are_refused(filled: Any, client: Any) -> None:
 
 
 def test_unknown_parameters_do_no_harm(filled: Any, client: Any) -> None:
-    query = {"fields": "items(name)", "projection": "full", "userProject": "p", "prettyPrint": "false", "zz": "1"}
+    query = {"projection": "full", "userProject": "p", "prettyPrint": "false", "zz": "1"}
     found = client._connection.api_request(method="GET", path=f"{filled.path}/o", query_params=query)
     assert len(found["items"]) == len(NAMES)
     assert {item["size"] for item in found["items"]} >= {"1"}
+
+
+def test_only_the_fields_that_were_asked_for(filled: Any, client: Any) -> None:
+    assert [
+        (blob.name, blob.size) for blob in client.list_blobs(filled, fields="items(name),nextPageToken", page_size=3)
+    ] == [(name, None) for name in sorted(NAMES, key=str.encode)]
+
+    def asked(path: str, fields: str) -> Any:
+        return client._connection.api_request(method="GET", path=path, query_params={"fields": fields})
+
+    assert asked(f"{filled.path}/o/a", "name,size") == {"name": "a", "size": "1"}
+    assert asked(filled.path, "iamConfiguration/publicAccessPrevention") == {
+        "iamConfiguration": {"publicAccessPrevention": "inherited"}
+    }
+    with pytest.raises(google.BadRequest, match="field selection"):
+        asked(filled.path, "items(")

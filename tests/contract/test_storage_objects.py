@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import google_crc32c
@@ -122,6 +123,19 @@ def test_metadata_is_patched_key_by_key_and_replaced_by_update(bucket: Any) -> N
     read.update()
     assert bucket.get_blob("meta").metadata == {"only": "this"}
     assert bucket.get_blob("meta").updated > bucket.get_blob("meta").time_created
+
+
+def test_custom_time_only_goes_forward(bucket: Any) -> None:
+    blob = bucket.blob("dated")
+    blob.custom_time = first = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    blob.upload_from_string("x")
+    for refused in (first - timedelta(seconds=1), None):
+        blob.custom_time = refused
+        with pytest.raises(google.BadRequest):
+            blob.patch()
+    blob.custom_time = first + timedelta(days=1)
+    blob.patch()
+    assert bucket.get_blob("dated").custom_time == first + timedelta(days=1)
 
 
 def test_wrong_types_are_refused(bucket: Any, client: Any) -> None:

@@ -124,7 +124,7 @@ def _check_parts(found: Mapping[str, Any]) -> None:
     enabled = (found.get("versioning") or {}).get("enabled")
     if not isinstance(enabled, (bool, type(None))):
         raise ApiError(400, "Invalid value for versioning.enabled: expected true or false", "invalid")
-    rules = (found.get("lifecycle") or {}).get("rule") or []
+    rules = (found.get("lifecycle") or {}).get("rule", [])
     if not isinstance(rules, list) or any(not isinstance(rule, dict) or "action" not in rule for rule in rules):
         raise ApiError(400, "Invalid value for lifecycle.rule: expected a list of {action, condition}", "invalid")
     for key in ("uniformBucketLevelAccess", "bucketPolicyOnly"):

@@ -30,13 +30,16 @@ def patched(fields: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
             value = {name: text for name, text in value.items() if text is not None} or None
         result[key] = value
     _check_size(result)
+    _check_custom_time(fields, result)
     return {key: value for key, value in result.items() if value is not None}
 
 
 def replaced(fields: Mapping[str, Any], resource: Mapping[str, Any]) -> dict[str, Any]:
     """Fields after a PUT: what is not given goes, except what only the server sets."""
-    kept = {key: fields[key] for key in ("storageClass", "componentCount") if key in fields}
-    return {**kept, **given(resource)}
+    kept = {key: fields[key] for key in ("storageClass", "componentCount", "customTime") if key in fields}
+    result = {**kept, **given(resource)}
+    _check_custom_time(fields, result)
+    return result
 
 
 def _checked(resource: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,6 +60,13 @@ def _check_size(fields: Mapping[str, Any]) -> None:
     size = sum(len(key.encode()) + len((text or "").encode()) for key, text in metadata.items())
     if size > _MAX_METADATA_BYTES:
         raise ApiError(400, f"The object's metadata has {size} bytes; the limit is {_MAX_METADATA_BYTES}", "invalid")
+
+
+def _check_custom_time(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Once set it can neither be removed nor go back (cloud.google.com/storage/docs/metadata#custom-time)."""
+    before, after = old.get("customTime"), new.get("customTime")
+    if before and (not after or datetime.fromisoformat(after) < datetime.fromisoformat(before)):
+        raise ApiError(400, "Custom time cannot be removed or set to an earlier time.", "invalid")
 
 
 def _text(value: Any) -> bool:
