@@ -15,6 +15,7 @@ from scripts.localcloud.run.executions import Executions
 from scripts.localcloud.run.front import Front
 from scripts.localcloud.run.jobs import Jobs
 from scripts.localcloud.run.local_api import LocalApi
+from scripts.localcloud.run.regions import Regions
 from scripts.localcloud.run.sandbox import Buckets, Sandboxes
 from scripts.localcloud.run.services import Services
 from scripts.localcloud.run.store import Store
@@ -54,11 +55,13 @@ class RunRoom:
         self._front = Front(self._session, self._controller.find)
         self._services = Services(context, self._store, self._controller)
         self._jobs = Jobs(context, self._store, self._executions)
+        self._regions = Regions(context, self._store)
         self._local = LocalApi(self._store, self._controller)
 
     def routes(self) -> list[Route]:
         front = [Route("*", "/run/{name}", self._front.by_path), Route("*", "/run/{name}/{rest*}", self._front.by_path)]
-        return [*front, *self._services.routes(), *self._jobs.routes(), *self._local.routes()]
+        parts = (self._services, self._jobs, self._regions, self._local)
+        return [*front, *(route for part in parts for route in part.routes())]
 
     def by_host(self, host: str) -> Handler | None:
         """The front, for a service's own host name `NAME.localhost`."""
