@@ -40,7 +40,7 @@ def main() -> int:
     """Run the daemon until SIGTERM; exit 3 with a JSON line on stderr when the state or the port is taken."""
     options = argparse.ArgumentParser(prog="python -m scripts.localcloud", description=__doc__)
     options.add_argument("--state", type=Path, required=True, help="folder that keeps everything")
-    options.add_argument("--port", type=int, required=True, help="TCP port on 127.0.0.1; 0 picks a free one")
+    options.add_argument("--port", type=_port, required=True, help="TCP port on 127.0.0.1; 0 picks a free one")
     chosen = options.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     _many_files()
@@ -59,6 +59,12 @@ def main() -> int:
     except sqlite3.Error as error:
         return _failed(f"the index {chosen.state / 'state.db'} cannot be used: {error}", chosen.state)
     return 0
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) < 1 << 16):
+        raise argparse.ArgumentTypeError(f"expected a port from 0 to 65535, found {text!r}")
+    return int(text)
 
 
 def _failed(message: str, state: Path) -> int:

@@ -160,6 +160,19 @@ def test_a_second_daemon_is_refused_the_same_state(standin: Any) -> None:
     assert standin.get("/_local/health")["pid"] == standin.process.pid
 
 
+def test_a_port_that_cannot_be_had_is_said(standin: Any, tmp_path: Path) -> None:
+    argv = [sys.executable, "-m", "scripts.localcloud", "--state", str(tmp_path / "other"), "--port"]
+    taken = subprocess.run(
+        [*argv, str(standin.port)], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert taken.returncode == 3
+    told = json.loads(taken.stderr)
+    assert f"port {standin.port} on 127.0.0.1 is in use" in told["error"] and "MODELSHELF_PORT" in told["remedy"]
+    senseless = subprocess.run([*argv, "65536"], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    assert senseless.returncode == 2
+    assert "expected a port from 0 to 65535, found '65536'" in senseless.stderr and "Traceback" not in senseless.stderr
+
+
 def test_a_large_body_needs_little_memory(standin: Any, connect: Callable[..., Any]) -> None:
     connect(standin.url).create_bucket("large")
     size = 192 * MIB
