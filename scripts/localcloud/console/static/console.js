@@ -10,6 +10,7 @@
   const live = byId("live"), liveText = byId("live-text");
   const form = byId("log-form"), input = byId("log-filter"), pause = byId("log-pause"), lines = byId("log-lines");
   let filter = input.value;
+  let searched = ""; // up to when the log was searched in vain
 
   const show = (state, text) => { live.dataset.state = state; liveText.textContent = text; };
 
@@ -49,9 +50,11 @@
     if (pause.getAttribute("aria-pressed") === "true") return;
     const asked = filter;
     const newest = lines.querySelector("li")?.dataset.at || "";
-    const query = new URLSearchParams({ filter: asked, since: newest });
+    const began = new Date(Date.now() - 10000).toISOString();
+    const query = new URLSearchParams({ filter: asked, since: newest || searched });
     const fresh = await parsed(base + "logs.html?" + query);
     if (asked !== filter) return;
+    searched = began;
     const list = lines.querySelector("ol"), arrived = fresh.querySelector("ol");
     if (!list || !newest || fresh.querySelector(".problem")?.textContent) {
       if (lines.textContent.trim() !== fresh.body.textContent.trim()) lines.replaceChildren(...fresh.body.childNodes);
@@ -89,6 +92,7 @@
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     filter = input.value;
+    searched = "";
     const query = new URLSearchParams({ filter });
     history.replaceState(null, "", filter ? "/?" + query + "#logs" : "/#logs");
     try {
