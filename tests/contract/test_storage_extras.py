@@ -59,3 +59,16 @@ def test_access_lists_exist_only_without_uniform_access(shared_standin: Any, cli
     bucket.patch()
     with pytest.raises(urllib.error.HTTPError, match="400"):
         urllib.request.urlopen(f"{shared_standin.url}/storage/v1/b/{bucket.name}/acl", timeout=20)
+
+
+def test_a_policy_s_etag_counts_in_both_alphabets_of_base64(client: Any, bucket: Any) -> None:
+    """gcloud reads etags as bytes and writes them with - and _ instead of + and /."""
+    seen: set[str] = set()
+    while not seen >= {"+", "/"}:
+        policy = bucket.get_iam_policy(requested_policy_version=3)
+        seen |= set(policy.etag)
+        policy.etag = policy.etag.replace("+", "-").replace("/", "_")
+        bucket.set_iam_policy(policy)
+    policy.etag = "b3RoZXI="
+    with pytest.raises(google.PreconditionFailed):
+        bucket.set_iam_policy(policy)

@@ -22,6 +22,8 @@ _MEMBER = re.compile(
 )
 _ROLE = re.compile(r"(roles|projects/[^/]+/roles|organizations/[^/]+/roles)/[\w.]+", re.ASCII)
 _UNSET_ETAG = "ACAB"
+# An etag is bytes: gcloud gives it back in the other of base64's two alphabets.
+_URL_SAFE = str.maketrans("+/", "-_")
 
 
 class Policies:
@@ -43,7 +45,7 @@ class Policies:
         if given is None:
             raise ApiError(400, "policy: required.")
         old = self._read(name)
-        if given.get("etag") and given["etag"] != old["etag"]:
+        if given.get("etag") and given["etag"].translate(_URL_SAFE) != old["etag"].translate(_URL_SAFE):
             text = "There were concurrent policy changes. Please retry the whole read-modify-write."
             raise ApiError(409, text, status="ABORTED")
         bindings = [_binding(each, index) for index, each in enumerate(given.get("bindings") or [])]

@@ -10,6 +10,7 @@ from scripts.localcloud.storage.records import Bucket
 from scripts.localcloud.storage.store import Store
 from scripts.localcloud.web import ApiError, Request, Response, Route
 
+_URL_SAFE = str.maketrans("+/", "-_")
 _IAM = "/storage/v1/b/{bucket}/iam"
 
 
@@ -33,7 +34,7 @@ class Iam:
         body = await request.json_object()
         bucket = self._store.bucket(request.params["bucket"])
         expected = body.get("etag")
-        if expected and expected != bucket.policy["etag"]:
+        if expected and not same_etag(expected, bucket.policy["etag"]):
             text = "The policy has changed since it was read: read it again and repeat the change."
             raise ApiError(412, text, "conditionNotMet")
         policy = {"version": _version(body), "etag": new_etag(), "bindings": _bindings(body.get("bindings", []))}
@@ -61,6 +62,11 @@ def first_policy(project: str) -> dict[str, Any]:
 def new_etag() -> str:
     """A policy etag: unlike any other."""
     return b64encode(secrets.token_bytes(8)).decode()
+
+
+def same_etag(one: Any, other: str) -> bool:
+    """Etags of policies are bytes: gcloud gives them back in the other of base64's two alphabets."""
+    return isinstance(one, str) and one.translate(_URL_SAFE) == other.translate(_URL_SAFE)
 
 
 def _shown(bucket: Bucket) -> dict[str, Any]:
