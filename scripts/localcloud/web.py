@@ -144,11 +144,6 @@ class Response:
         """An answer whose body is JSON."""
         return cls(status, json.dumps(value, separators=(",", ":")).encode(), headers)
 
-    @classmethod
-    def of_text(cls, text: str, status: int = 200) -> Response:
-        """An answer whose body is plain text."""
-        return cls(status, text.encode(), (), "text/plain; charset=utf-8")
-
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -182,9 +177,13 @@ class Router:
             group = "" if "{" in first else first
             self._groups.setdefault(group, []).append((route.method, _compile(route.pattern), route.handler))
 
+    def has(self, raw_path: str) -> bool:
+        """Whether some route has this path's first segment literally."""
+        return _first(raw_path) in self._groups
+
     def find(self, method: str, raw_path: str) -> tuple[Handler, dict[str, str]]:
         """The handler and its parameters. Raises ApiError 404 (unknown path) or 405 (known path, other method)."""
-        first = unquote(raw_path.lstrip("/").split("/", 1)[0])
+        first = _first(raw_path)
         other_method = False
         for verb, pattern, handler in self._groups.get(first if first in self._groups else "", ()):
             match = pattern.fullmatch(raw_path)
@@ -196,6 +195,10 @@ class Router:
         if other_method:
             raise ApiError(405, f"Method {method} is not allowed here", "methodNotAllowed")
         raise ApiError(404, f"Not found: {method} {raw_path}", "notFound")
+
+
+def _first(raw_path: str) -> str:
+    return unquote(raw_path.lstrip("/").split("/", 1)[0])
 
 
 def _unquoted(value: str) -> str:
