@@ -18,6 +18,12 @@ from enum import IntEnum
 from typing import ClassVar
 
 
+# Remedies that many errors share; see OpsError on ENVIRONMENT.
+SYNC = "Run: ./dev invoke sync --env ENVIRONMENT"
+STATUS = "Run: ./dev invoke status --env ENVIRONMENT"
+REPUBLISH = f"{SYNC} (it publishes a whole version; until then the one before serves)"
+
+
 class ExitCode(IntEnum):
     """Exit codes of every task; documented in README and docs/architecture.md."""
 
@@ -33,7 +39,8 @@ class ExitCode(IntEnum):
 class OpsError(Exception):
     """A failure told in two parts: what happened (expected, found) and the next command to type.
 
-    message: one sentence, no trailing full stop needed. remedy: what to type or change; may be empty.
+    message: one sentence, no trailing full stop needed. remedy: what to type or change; may be empty. Who does not know
+    the environment writes ENVIRONMENT there; whoever shows the error fills it in.
     """
 
     exit_code: ClassVar[ExitCode] = ExitCode.FAILED

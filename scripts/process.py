@@ -24,7 +24,7 @@ _BEARER = re.compile(r"\b(?:ya29\.[\w.-]+|eyJ[\w-]+\.[\w-]+\.[\w-]+|hf_[A-Za-z0-
 
 
 def redact(text: str, *, names: bool = True) -> str:
-    """Hide what looks like a secret: OAuth tokens, JWTs, hub tokens; with names also what follows password, token, …."""
+    """Hide what looks like a secret: OAuth tokens, JWTs, hub tokens; with names also what follows password, token."""
     return _BEARER.sub("[redacted]", _SECRET.sub(r"\1[redacted]", text) if names else text)
 
 

@@ -9,12 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from scripts.cloud import standin
 from scripts.cloud.credentials import default_credentials
 from scripts.cloud.rest import Access
-from scripts.errors import AccessDenied, BadInput, Unreachable
+from scripts.errors import AccessDenied, Unreachable
 from scripts.settings import project as places
 
 if TYPE_CHECKING:
@@ -23,9 +22,6 @@ if TYPE_CHECKING:
     from scripts.cloud.scheduler import Scheduler
     from scripts.cloud.storage import Bucket
     from scripts.settings.model import Settings
-
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-EXAMPLE = "MODELSHELF_ENDPOINT=http://127.0.0.1:8085"
 
 
 @dataclass(frozen=True)
@@ -125,13 +121,11 @@ class Cloud:
 def connect(settings: Settings) -> Cloud:
     """The cloud of an environment, reached and allowed.
 
-    Raises BadInput (an endpoint that is no loopback URL), Unreachable (the stand-in does not run), AccessDenied (no
-    credentials for Google).
+    Raises Unreachable (the stand-in does not run), AccessDenied (no credentials for Google).
     """
-    endpoint = checked_endpoint(settings.endpoint)
-    if endpoint is not None:
-        standin.check(endpoint)
-        return Cloud(settings.project, settings.region, endpoint)
+    if settings.endpoint is not None:
+        standin.check(settings.endpoint)
+        return Cloud(settings.project, settings.region, settings.endpoint)
     if settings.provision == "self":
         found = standin.find(_state())
         if found is None:
@@ -153,43 +147,21 @@ def ensure(settings: Settings, say: Callable[[str], None]) -> Cloud:
 
 def connect_runtime(project: str, region: str, endpoint: str | None) -> Cloud:
     """The cloud as a container sees it: what the platform told it, checked by the first call only."""
-    return Cloud(project, region, checked_endpoint(endpoint))
+    return Cloud(project, region, places.endpoint(endpoint))
 
 
 def standin_url(endpoint: str | None) -> str:
     """The stand-in that local.* commands speak to: the endpoint of a rehearsal, else this checkout's own daemon.
 
-    Raises BadInput, Unreachable.
+    Raises Unreachable.
     """
-    checked = checked_endpoint(endpoint)
-    if checked is not None:
-        standin.check(checked)
-        return checked
+    if endpoint is not None:
+        standin.check(endpoint)
+        return endpoint
     found = standin.find(_state())
     if found is None:
         raise Unreachable("the stand-in cloud is not running", standin.UP)
     return found.url
-
-
-def checked_endpoint(text: str | None) -> str | None:
-    """An endpoint without a trailing slash. Raises BadInput unless it is http on loopback, without path or user.
-
-    Only loopback: an endpoint is called without credentials, and a mistyped one must not leave the machine.
-    """
-    if not text:
-        return None
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError:
-        raise BadInput(f"MODELSHELF_ENDPOINT: {text!r} is not a URL", f"Expected for example: {EXAMPLE}") from None
-    host = parts.hostname or ""
-    extras = parts.path.rstrip("/") or parts.query or parts.fragment or parts.username is not None
-    if parts.scheme != "http" or host not in LOOPBACK or extras or port == 0:
-        expected = "expected http, a loopback host and a port, nothing more"
-        raise BadInput(f"MODELSHELF_ENDPOINT: found {text!r}, {expected}", f"For example: {EXAMPLE}")
-    authority = f"[{host}]" if ":" in host else host
-    return f"http://{authority}" + (f":{port}" if port else "")
 
 
 def _state() -> Path:

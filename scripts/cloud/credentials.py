@@ -18,11 +18,20 @@ def default_credentials() -> Any:
     try:
         credentials, _ = google.auth.default(scopes=[SCOPE])
     except DefaultCredentialsError as error:
-        reason = str(error.args[0]).splitlines()[0].split("; see")[0].rstrip(".")
-        raise AccessDenied(f"no credentials for Google Cloud: {reason}", LOGIN) from error
+        raise _without(error) from error
     except GoogleAuthError as error:
         raise AccessDenied(f"the credentials for Google Cloud cannot be used: {error}", LOGIN) from error
     return credentials
+
+
+def _without(error: Exception) -> AccessDenied:
+    """Nothing found is told in few words; a file that was found and cannot be used, in the first of Google's own."""
+    from google.auth import _default
+
+    told = str(error.args[0]) if error.args else ""
+    plain = told == getattr(_default, "_CLOUD_SDK_MISSING_CREDENTIALS", "")
+    reason = "" if plain else ": " + told.splitlines()[0].partition(". ")[0].rstrip(".")
+    return AccessDenied(f"no credentials for Google Cloud{reason}", LOGIN)
 
 
 def session(endpoint: str | None, connections: int = 32) -> Any:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scripts.cloud.retry import retrying
-from scripts.errors import AccessDenied, BadInput, Conflict, NotFound, OpsError, Unreachable
+from scripts.errors import STATUS, AccessDenied, BadInput, Conflict, NotFound, OpsError, Unreachable
 
 TIMEOUT_S = 60.0
 LOGIN = "Run: gcloud auth application-default login"
@@ -39,7 +39,7 @@ class Api:
             version,
             static_discovery=True,
             cache_discovery=False,
-            http=_http(access),
+            http=_Http(access),
             client_options={"api_endpoint": access.endpoint or host},
         )
 
@@ -65,7 +65,6 @@ class Api:
 
 def translated(error: Exception, what: str, place: str) -> OpsError | None:
     """An exception of Google's libraries (or of the sockets below them) as ours; None for anything else."""
-    import httplib2
     from google.auth import exceptions as auth
     from googleapiclient.errors import HttpError
 
@@ -73,8 +72,8 @@ def translated(error: Exception, what: str, place: str) -> OpsError | None:
         return for_status(int(error.resp.status), _message(error.content) or str(error.reason), what, place)
     if isinstance(error, (auth.DefaultCredentialsError, auth.RefreshError)):
         return AccessDenied(f"cannot {what}: the credentials are missing or have expired ({error.args[0]})", LOGIN)
-    if isinstance(error, (httplib2.HttpLib2Error, auth.TransportError, OSError)):
-        reason = str(error) or type(error).__name__
+    if isinstance(error, (auth.TransportError, OSError)):  # OSError: also all of requests' errors
+        reason = _reason(error)
         return Unreachable(f"cannot {what}: {place} does not answer ({reason})", unreachable_remedy(place))
     return None
 
@@ -87,7 +86,7 @@ def for_status(status: int, message: str, what: str, place: str) -> OpsError:
     if status == 403:
         return AccessDenied(text, "Ask for the missing role, or log in as who has it. " + LOGIN)
     if status == 404:
-        return NotFound(text, "Run: ./dev invoke status")
+        return NotFound(text, STATUS)
     if status in (409, 412):
         return Conflict(text, "Somebody else changed it in between: run the same command again.")
     if status == 400:
@@ -97,6 +96,13 @@ def for_status(status: int, message: str, what: str, place: str) -> OpsError:
     return OpsError(text)
 
 
+def _reason(error: BaseException) -> str:
+    """Why nobody answered, in the words of the innermost cause."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return getattr(error, "strerror", "") or str(error) or type(error).__name__
+
+
 def unreachable_remedy(place: str) -> str:
     """What to do when nobody answers: a stand-in can be started, for Google the network is what can be checked."""
     if place.startswith("http://"):
@@ -104,15 +110,34 @@ def unreachable_remedy(place: str) -> str:
     return "Check the network (and HTTPS_PROXY), then run the same command again."
 
 
-def _http(access: Access) -> Any:
-    import google_auth_httplib2
-    import httplib2
+class _Http:
+    """What googleapiclient sends its requests with. httplib2, its own choice, sends even a POST a second time when the
+    connection ended without an answer, though it may have been carried out; requests never does."""
 
-    # A proxy set for the internet must not see calls to loopback.
-    proxy = None if access.endpoint else httplib2.proxy_info_from_environment
-    return google_auth_httplib2.AuthorizedHttp(
-        access.credentials, http=httplib2.Http(timeout=TIMEOUT_S, proxy_info=proxy)
-    )
+    def __init__(self, access: Access) -> None:
+        from google.auth.transport.requests import AuthorizedSession
+
+        self._session: Any = AuthorizedSession(access.credentials)  # type: ignore[no-untyped-call]
+        if access.endpoint:
+            self._session.trust_env = False  # a proxy set for the internet must not see calls to loopback
+
+    def request(
+        self, uri: str, method: str = "GET", body: Any = None, headers: Any = None, **unused: Any
+    ) -> tuple[Any, bytes]:
+        """Send one request, once; the answer as googleapiclient reads it."""
+        from httplib2 import Response
+
+        data = body.encode() if isinstance(body, str) else body
+        answer = self._session.request(
+            method, uri, data=data, headers=headers, timeout=TIMEOUT_S, allow_redirects=False
+        )
+        head = Response({**{key.lower(): value for key, value in answer.headers.items()}, "status": answer.status_code})
+        head.reason = answer.reason
+        return head, answer.content
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._session.close()
 
 
 def _message(content: bytes) -> str:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from scripts.cloud.rest import Access, Api
 from scripts.cloud.retry import delays
-from scripts.errors import Conflict, NotFound, OpsError
+from scripts.errors import STATUS, SYNC, Conflict, NotFound, OpsError
 
 T = TypeVar("T")
 
@@ -35,9 +35,20 @@ class ServiceState:
     body: Mapping[str, Any]
 
     @property
+    def reason(self) -> str:
+        """The message in one line."""
+        return _headline(self.message)
+
+    @property
     def spec(self) -> Mapping[str, Any]:
         spec: Mapping[str, Any] = self.body.get("spec", {})
         return spec
+
+    @property
+    def min_serial(self) -> int:
+        """MODEL_MIN_SERIAL of its template; 0 when that is missing or no number."""
+        text = _plain_env(self.spec.get("template", {}).get("spec", {})).get("MODEL_MIN_SERIAL", "")
+        return int(text) if text.isascii() and text.isdigit() else 0
 
     def percent(self, revision: str) -> int:
         """The share of the traffic that a revision gets, in percent."""
@@ -57,8 +68,7 @@ class Revision:
 
     @property
     def container_env(self) -> dict[str, str]:
-        containers = self.body.get("spec", {}).get("containers") or [{}]
-        return {item["name"]: item.get("value", "") for item in containers[0].get("env", [])}
+        return _plain_env(self.body.get("spec", {}))
 
 
 @dataclass(frozen=True)
@@ -86,6 +96,11 @@ class Execution:
     started_at: str
     completed_at: str
     body: Mapping[str, Any]
+
+    @property
+    def reason(self) -> str:
+        """The message in one line."""
+        return _headline(self.message)
 
 
 class RunClient:
@@ -127,7 +142,7 @@ class RunClient:
         def read() -> ServiceState:
             state = self.get_service(name)
             if state is None:
-                raise NotFound(f"service {name} disappeared while waiting for it", "Run: ./dev invoke status")
+                raise NotFound(f"service {name} disappeared while waiting for it", STATUS)
             return state
 
         def settled(state: ServiceState) -> bool:
@@ -175,7 +190,7 @@ class RunClient:
         def read() -> Job:
             found = self.get_job(name)
             if found is None:
-                raise NotFound(f"job {name} disappeared while waiting for it", "Run: ./dev invoke status")
+                raise NotFound(f"job {name} disappeared while waiting for it", STATUS)
             return found
 
         def settled(found: Job) -> bool:
@@ -187,9 +202,14 @@ class RunClient:
             raise OpsError(text, "Correct the job's settings (image, memory, service account), then deploy again.")
         return found
 
-    def run_job(self, name: str) -> Execution:
-        """Start an execution; never repeated, since a lost answer may mean that it runs."""
-        request = self._namespaces.jobs().run(name=f"{self._parent}/jobs/{name}", body={})
+    def run_job(self, name: str, env: Mapping[str, str] | None = None) -> Execution:
+        """Start an execution; never repeated, since a lost answer may mean that it runs.
+
+        env: variables of this execution alone; they ask for the permission run.jobs.runWithOverrides.
+        """
+        given = [{"name": variable, "value": value} for variable, value in (env or {}).items()]
+        body = {"overrides": {"containerOverrides": [{"env": given}]}} if given else {}
+        request = self._namespaces.jobs().run(name=f"{self._parent}/jobs/{name}", body=body)
         return execution(self._api.execute(request, f"run job {name}", idempotent=False))
 
     def get_execution(self, name: str) -> Execution | None:
@@ -213,7 +233,7 @@ class RunClient:
         def read() -> Execution:
             found = self.get_execution(name)
             if found is None:
-                raise NotFound(f"execution {name} disappeared while waiting for it", "Run: ./dev invoke sync")
+                raise NotFound(f"execution {name} disappeared while waiting for it", SYNC)
             if on_poll is not None:
                 on_poll(found)
             return found
@@ -243,6 +263,12 @@ class RunClient:
         except Conflict as error:
             remedy = "Run the same command again: it reads the new state, shows what differs and applies it."
             raise Conflict(f"{target} was changed by somebody else in between ({error.message})", remedy) from error
+
+
+def _plain_env(spec: Mapping[str, Any]) -> dict[str, str]:
+    """The variables of a RevisionSpec's container that have plain values."""
+    containers = spec.get("containers") or [{}]
+    return {item["name"]: item.get("value", "") for item in containers[0].get("env", [])}
 
 
 def service_state(body: Mapping[str, Any]) -> ServiceState:
@@ -305,6 +331,13 @@ def _condition(body: Mapping[str, Any], kind: str) -> tuple[bool | None, str]:
     if int(status.get("observedGeneration", 0)) != int(meta.get("generation", 0)):
         return None, message
     return {"True": True, "False": False}.get(str(condition.get("status"))), message
+
+
+def _headline(message: str) -> str:
+    """The first line of a condition's message, without a last sentence that only introduces the lines below it."""
+    first = next(iter(message.splitlines()), "")
+    head, _, last = first.rpartition(". ")
+    return f"{head}." if head and last.endswith(":") else first
 
 
 def _versioned(body: Mapping[str, Any], resource_version: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from scripts.cloud import resumable
 from scripts.cloud.storage_calls import AGAIN, TIMEOUT_S, attempt
 from scripts.cloud.storage_objects import Crc32c, ObjectInfo, crc32c, of_blob, of_json
-from scripts.errors import AccessDenied, BadInput, Conflict, NotFound, OpsError
+from scripts.errors import STATUS, AccessDenied, BadInput, Conflict, NotFound, OpsError
 
 T = TypeVar("T")
 # Bucket.list hides the built-in name inside the class.
@@ -71,7 +71,7 @@ class Bucket:
         try:
             return attempt(lambda: call(client.bucket(self.name)), f"{verb} {address}", self._place)
         except NotFound as error:
-            remedy = f"Check that bucket {self.name} exists and that its name is right: ./dev invoke status"
+            remedy = f"Check that bucket {self.name} exists and that its name is right. {STATUS}"
             raise NotFound(error.message, remedy) from error
 
     def exists(self) -> bool:

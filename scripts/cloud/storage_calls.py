@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from scripts.cloud.rest import LOGIN, unreachable_remedy
-from scripts.errors import AccessDenied, BadInput, Conflict, NotFound, OpsError, Unreachable
+from scripts.errors import STATUS, AccessDenied, BadInput, Conflict, NotFound, OpsError, Unreachable
 
 T = TypeVar("T")
 
@@ -127,12 +127,12 @@ def for_response(status: int, reason: str, message: str, response: Any, what: st
     if status == 401:
         return Failure(AccessDenied(text, LOGIN))
     if status == 507 or (status == 403 and reason == "quotaExceeded"):
-        return Failure(OpsError(text, "Free space (./dev invoke cache.list shows the versions) or raise the quota."))
+        return Failure(OpsError(text, "Free space, or raise the quota. See: ./dev invoke cache.list --env ENVIRONMENT"))
     if status == 403:
         remedy = f"Grant the missing role on the bucket, or log in as who has it. {LOGIN}"
         return Failure(AccessDenied(text, remedy))
     if status == 404:
-        return Failure(NotFound(text, "Run: ./dev invoke status"))
+        return Failure(NotFound(text, STATUS))
     if status in (409, 412):
         return Failure(Conflict(text, "Somebody else wrote it first: run the same command again."))
     if status in (400, 416):

@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from scripts.errors import BadInput, Conflict
+from scripts.errors import SYNC, BadInput, Conflict
 from scripts.models import layout, manifest, signing, statements
 from scripts.models.statements import Problem, Trusted
 from scripts.models.strict import dump
@@ -20,7 +20,7 @@ from scripts.settings.types import TrustedKey
 if TYPE_CHECKING:
     from scripts.cloud.storage import Bucket
 
-_REPAIR = "Run: ./dev invoke sync (it rewrites the copies; what serves is not affected)"
+_REPAIR = f"{SYNC} (it rewrites the copies; what serves is not affected)"
 _MAX_BYTES = manifest.MAX_BYTES + signing.MAX_ENVELOPE_BYTES + 1024
 
 
@@ -34,7 +34,7 @@ def done_copy(trusted: Trusted) -> bytes:
     return statements.done_bytes(trusted.version, trusted.manifest_sha256)
 
 
-def check(bucket: Bucket, trusted: Trusted) -> tuple[Problem, ...]:
+def check(bucket: Bucket, trusted: Trusted, keys: Sequence[TrustedKey]) -> tuple[Problem, ...]:
     """What is wrong with the copies, each with its own words; empty when both are in step."""
     problems: list[Problem] = []
     for name, expected in ((layout.MANIFEST_COPY, manifest_copy(trusted)), (layout.DONE_COPY, done_copy(trusted))):
@@ -46,12 +46,15 @@ def check(bucket: Bucket, trusted: Trusted) -> tuple[Problem, ...]:
         if found is None:
             problems.append(Problem(name, "is missing", _REPAIR, "copies"))
         elif found[0] != expected:
-            problems.append(Problem(name, _difference(name, found[0], trusted), _REPAIR, "copies"))
+            problems.append(Problem(name, _difference(found[0], trusted, keys), _REPAIR, "copies"))
     return tuple(problems)
 
 
-def _difference(name: str, data: bytes, trusted: Trusted) -> str:
+def _difference(data: bytes, trusted: Trusted, keys: Sequence[TrustedKey]) -> str:
     active = f"version {trusted.version} (serial {trusted.serial}) is active"
+    serial = _serial(data, keys)
+    if serial > trusted.serial:
+        return f"proves that serial {serial} was signed, but {active}: newer statements were deleted or damaged"
     try:
         version = json.loads(data)["version"]
     except (ValueError, KeyError, TypeError, RecursionError):

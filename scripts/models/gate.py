@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from scripts.errors import BadInput
+from scripts.errors import REPUBLISH, BadInput
 from scripts.models import holds, layout, statements
 from scripts.models.manifest import Manifest, Model
 from scripts.models.statements import Problem, Reading, Trusted
@@ -23,7 +23,6 @@ Reason = Literal["match", "held", "pinned", "no_trusted_version", "files_missing
 HITS: tuple[Reason, ...] = ("match", "held", "pinned")
 MISSES: tuple[Reason, ...] = ("no_trusted_version", "files_missing", "models_differ")
 
-_REPUBLISH = "Run: ./dev invoke sync to publish a whole version; until then an older one serves."
 # What is listed of a badly damaged version before the rest is only counted.
 _NAMED = 10
 
@@ -104,10 +103,10 @@ def verify_files(bucket: Bucket, manifest: Manifest) -> tuple[Problem, ...]:
         # A mount that may write leaves empty folder marks; they hold nothing that anybody could load.
         if name not in expected and not (name.endswith("/") and info.size_bytes == 0):
             faults.append((name, "is not in the manifest: put there by somebody else"))
-    problems = [Problem(name, what, _REPUBLISH, "files") for name, what in faults[:_NAMED]]
+    problems = [Problem(name, what, REPUBLISH, "files") for name, what in faults[:_NAMED]]
     if len(faults) > _NAMED:
         what = f"{len(faults) - _NAMED} more files do not fit the manifest"
-        problems.append(Problem(layout.manifest_name(manifest.version), what, _REPUBLISH, "files"))
+        problems.append(Problem(layout.manifest_name(manifest.version), what, REPUBLISH, "files"))
     return tuple(problems)
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 MAX_BYTES = 1 << 20
 _ATTEMPTS = 5
-_READER = Reader("holds.json", "Read it (./dev invoke cache.show), then delete the object to lift every hold and pin.")
+_READER = Reader("holds.json", "Delete the object: that lifts every hold and pin.")
 
 
 @dataclass(frozen=True)

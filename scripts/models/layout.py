@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
-from scripts.errors import BadInput
+from scripts.errors import REPUBLISH, BadInput
 from scripts.settings.types import Kind
 
 MANIFEST_COPY = "manifest.json"
@@ -48,7 +48,7 @@ def check_version(text: str, place: str = "version") -> str:
     if not is_version(text):
         raise BadInput(
             f"{place}: {_shown(text)} is not a version name (expected a form like 20261120T020000Z-3f9a1c2b)",
-            "Run: ./dev invoke cache.list to see the versions.",
+            "Run: ./dev invoke cache.list --env ENVIRONMENT to see the versions.",
         )
     return text
 
@@ -73,7 +73,7 @@ def check_path(text: str, place: str) -> str:
     if wrong:
         raise BadInput(
             f"{place}: {_shown(text)} {wrong} (expected a relative path like blobs/sha256-0a1b)",
-            "Do not use this file; publish the models again with: ./dev invoke sync",
+            REPUBLISH,
         )
     return text
 

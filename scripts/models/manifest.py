@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
-from scripts.errors import BadInput
+from scripts.errors import REPUBLISH, SYNC, BadInput
 from scripts.models import layout
 from scripts.models.strict import Reader, show
 from scripts.models.strict import dump as dump_json
@@ -25,9 +25,7 @@ MAX_BYTES = 64 << 20
 _KEYS = ("schema_version", "version", "created_at", "total_size_bytes", "models")
 _MODEL_KEYS = ("name", "kind", "source", "revision", "prefix", "files")
 _FILE_KEYS = ("path", "size_bytes", "sha256", "crc32c")
-_READER = Reader(
-    "manifest", "Run: ./dev invoke cache.list to see which versions are whole, and: ./dev invoke sync to publish anew."
-)
+_READER = Reader("manifest", REPUBLISH)
 
 
 @dataclass(frozen=True)
@@ -125,7 +123,7 @@ def _schema_version(value: Any) -> None:
         raise BadInput(
             f"manifest: schema_version: found {str(value)[:20]}, expected {SCHEMA_VERSION}, "
             "the only one this program knows",
-            "Update the program (git pull), or publish anew with: ./dev invoke sync",
+            f"Update the program (git pull), or publish anew. {SYNC}",
         )
     _READER.whole(value, "schema_version", least=SCHEMA_VERSION, most=SCHEMA_VERSION)
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from scripts.errors import Conflict, OpsError, Refused
+from scripts.errors import SYNC, Conflict, OpsError, Refused
 from scripts.models import copies, gate, layout, manifest, signing, statements
 from scripts.models.manifest import Manifest
 from scripts.models.statements import Statement, Trusted
@@ -71,7 +71,7 @@ def copy_once(bucket: Bucket, source: str, target: str, source_generation: int, 
     info = bucket.copy(source, target, source_generation=source_generation)
     if info.crc32c != crc32c:
         text = f"{target} has the crc32c {info.crc32c} after the copy, expected {crc32c}"
-        raise OpsError(text, "Run: ./dev invoke sync")
+        raise OpsError(text, SYNC)
 
 
 def record(publisher: Publisher, content: Manifest) -> str:
@@ -82,7 +82,7 @@ def record(publisher: Publisher, content: Manifest) -> str:
     problems = gate.verify_files(publisher.bucket, content)
     if problems:
         listed = "; ".join(problem.line() for problem in problems[:3])
-        raise OpsError(f"version {content.version} is not as it was written: {listed}", "Run: ./dev invoke sync")
+        raise OpsError(f"version {content.version} is not as it was written: {listed}", SYNC)
     data = manifest.dump(content)
     digest = manifest.sha256(data)
     publisher.lease.check()
@@ -125,7 +125,7 @@ def commit(publisher: Publisher, version: str, digest: str, reason: str) -> Trus
 def mend(publisher: Publisher, trusted: Trusted) -> bool:
     """Bring the copies in step with what is active; True when they were written."""
     for _ in range(_ATTEMPTS):
-        if not copies.check(publisher.bucket, trusted):
+        if not copies.check(publisher.bucket, trusted, publisher.keys):
             return False
         if copies.repair(publisher.bucket, trusted, publisher.keys):
             return True

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from scripts.errors import BadInput
+from scripts.errors import REPUBLISH, SYNC, BadInput
 from scripts.models import layout, manifest, signing
 from scripts.models.manifest import Manifest
 from scripts.models.strict import Reader, dump, show
@@ -19,14 +19,14 @@ from scripts.settings.types import TrustedKey
 
 if TYPE_CHECKING:
     from scripts.cloud.storage import Bucket
+    from scripts.cloud.storage_objects import ObjectInfo
 
 MAX_DONE_BYTES = 4 << 10
 # Nobody reaches this honestly; it bounds what a flood of forged statements can cost at start.
 MAX_TRIED = 500
 
 _KEYS = ("serial", "version", "manifest_sha256", "created_at", "reason")
-_REPUBLISH = "Run: ./dev invoke sync to publish a whole version; see ./dev invoke cache.list for what is there."
-_READER = Reader("statement", _REPUBLISH)
+_READER = Reader("statement", REPUBLISH)
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,21 @@ def serials(bucket: Bucket) -> tuple[list[int], tuple[Problem, ...]]:
     return sorted(found, reverse=True), tuple(strange[:20])
 
 
+def above(bucket: Bucket, serial: int) -> list[ObjectInfo]:
+    """Every generation, live or not, of the statements with a higher serial; at most MAX_TRIED."""
+    listed = bucket.list(layout.STATEMENTS, versions=True)
+    return [info for info in listed if (layout.statement_serial(info.name) or 0) > serial][:MAX_TRIED]
+
+
+def was_signed(bucket: Bucket, info: ObjectInfo, keys: Sequence[TrustedKey]) -> bool:
+    """Whether this generation of a statement is one that a trusted key signed under its own serial."""
+    try:
+        found = bucket.read(info.name, info.generation, limit_bytes=signing.MAX_ENVELOPE_BYTES)
+        return found is not None and unseal(found[0], keys)[0].serial == layout.statement_serial(info.name)
+    except (BadInput, signing.Untrusted):
+        return False
+
+
 def read_trusted(
     bucket: Bucket,
     keys: Sequence[TrustedKey],
@@ -157,15 +172,15 @@ def read_trusted(
             return Reading(trusted, tuple(search.problems), pinned_version)
     if len(recent) > MAX_TRIED:
         what = f"{MAX_TRIED} statements were tried and none held up; the other {len(recent) - MAX_TRIED} were not read"
-        search.problems.append(Problem(layout.STATEMENTS, what, _REPUBLISH))
+        search.problems.append(Problem(layout.STATEMENTS, what, REPUBLISH))
     old = [serial for serial in found if serial < min_serial]
     if old:
         what = f"serial {old[0]} is below MODEL_MIN_SERIAL {min_serial}; it and older ones are ignored"
-        remedy = "Run: ./dev invoke sync, or redeploy with a lower MODEL_MIN_SERIAL if newer statements were lost."
+        remedy = f"{SYNC}, or redeploy with a lower MODEL_MIN_SERIAL if newer statements were lost."
         search.problems.append(Problem(layout.statement_name(old[0]), what, remedy, "serial"))
     if pinned_version and not search.problems:
         what = f"no statement names the pinned version {pinned_version}"
-        remedy = "Run: ./dev invoke cache.list, then correct or empty MODEL_CACHE_VERSION."
+        remedy = "Run: ./dev invoke cache.list --env ENVIRONMENT, then correct or empty MODEL_CACHE_VERSION."
         search.problems.append(Problem(layout.STATEMENTS, what, remedy))
     return Reading(None, tuple(search.problems), pinned_version)
 
@@ -192,7 +207,7 @@ class _Search:
             return None
         identity = (statement.version, statement.manifest_sha256)
         if identity in self.failed:
-            self.problems.append(Problem(name, f"names {statement.version}, which did not hold up", _REPUBLISH))
+            self.problems.append(Problem(name, f"names {statement.version}, which did not hold up", REPUBLISH))
             return None
         version = open_version(self.bucket, statement, envelope)
         if isinstance(version, Problem):
@@ -214,7 +229,7 @@ def open_statement(
     try:
         data = bucket.read(name, limit_bytes=signing.MAX_ENVELOPE_BYTES)
         if data is None:
-            return Problem(name, "was listed and is gone", _REPUBLISH)
+            return Problem(name, "was listed and is gone", REPUBLISH)
         statement, envelope = unseal(data[0], keys)
     except signing.Untrusted as error:
         return Problem(name, error.message, error.remedy, "signature")
@@ -233,7 +248,7 @@ def open_version(bucket: Bucket, statement: Statement, envelope: dict[str, Any])
         return content
     fault = _done_fault(bucket, statement)
     if fault:
-        return Problem(layout.done_name(statement.version), fault, _REPUBLISH, "done")
+        return Problem(layout.done_name(statement.version), fault, REPUBLISH, "done")
     return Trusted(statement.serial, statement.version, content, statement.manifest_sha256, statement, envelope)
 
 
@@ -243,18 +258,18 @@ def open_manifest(bucket: Bucket, statement: Statement) -> Manifest | Problem:
     try:
         found = bucket.read(name, limit_bytes=manifest.MAX_BYTES)
         if found is None:
-            return Problem(name, f"is missing, though statement {statement.serial} names it", _REPUBLISH, "manifest")
+            return Problem(name, f"is missing, though statement {statement.serial} names it", REPUBLISH, "manifest")
         digest = manifest.sha256(found[0])
         if digest != statement.manifest_sha256:
             signed = statement.manifest_sha256[:12]
             what = f"has the digest {digest[:12]}…, but statement {statement.serial} signed {signed}…: altered"
-            return Problem(name, what, _REPUBLISH, "manifest")
+            return Problem(name, what, REPUBLISH, "manifest")
         content = manifest.parse(found[0])
     except BadInput as error:
         return Problem(name, error.message, error.remedy, "manifest")
     if content.version != statement.version:
         what = f"is the manifest of {content.version}, expected {statement.version}"
-        return Problem(name, what, _REPUBLISH, "manifest")
+        return Problem(name, what, REPUBLISH, "manifest")
     return content
 
 

@@ -203,7 +203,10 @@ class _Sync:
             leftovers.clear_unborn(self.publisher.bucket)
         if self.publisher.serial > max(active.serial + 1, self.min_serial) and self._covered(active):
             trusted = publish.commit(
-                self.publisher, active.version, active.manifest_sha256, "put on top of statements that did not hold up"
+                self.publisher,
+                active.version,
+                active.manifest_sha256,
+                "put on top of statements that did not hold up or were deleted",
             )
             self.say(f"{active.version} is whole and active again as serial {trusted.serial}")
             return self._result("reactivated", trusted, moved, began)
@@ -212,8 +215,12 @@ class _Sync:
         return self._result("up_to_date", active, moved, began)
 
     def _covered(self, active: Trusted) -> bool:
-        """Whether a live statement lies above the active one: a reader tries it first, and complains."""
-        return any(serial > active.serial for serial in statements.serials(self.publisher.bucket)[0])
+        """Whether a live statement lies above the active one (a reader tries it first, and complains), or an honest one
+        did that was deleted (a service whose MODEL_MIN_SERIAL it set refuses the active one)."""
+        bucket, keys = self.publisher.bucket, self.publisher.keys
+        if any(serial > active.serial for serial in statements.serials(bucket)[0]):
+            return True
+        return any(statements.was_signed(bucket, info, keys) for info in statements.above(bucket, active.serial))
 
     def _mend(self, active: Trusted | None) -> None:
         if active is not None and publish.mend(self.publisher, active):

@@ -20,13 +20,13 @@ from scripts.cloud.run import ServiceState
 from scripts.errors import BadInput, OpsError, Unreachable
 from scripts.lease import Holder, Lease
 from scripts.plan import Action, Change, Plan
-from scripts.service import instances, observe, ownership, planning, probe, publication, target
+from scripts.service import apply, instances, observe, ownership, planning, probe, publication, target
 from scripts.service.instances import Instance
 from scripts.service.observe import Live
 from scripts.service.planning import SyncMode
 from scripts.service.publication import Published
 from scripts.service.report import Report
-from scripts.service.steps import Steps, Talk
+from scripts.service.steps import SILENT, Steps, Talk
 from scripts.service.target import Target
 from scripts.settings.model import Settings
 from scripts.units import size
@@ -54,10 +54,9 @@ def sync_mode(settings: Settings, chosen: str | None) -> SyncMode:
         raise BadInput(text, "Run: ./dev invoke --help deploy") from None
 
 
-def plan_deploy(settings: Settings, options: Options) -> Plan:
-    """What deploy would do, without doing any of it: not even a stand-in is started."""
+def plan_deploy(settings: Settings, options: Options, talk: Talk = SILENT) -> Plan:
+    """What deploy would do, without doing any of it: not even a stand-in is started. talk hears what deserves care."""
     mode = sync_mode(settings, options.sync)
-    settings.service(options.service)
     try:
         reached = target.reach(settings, options.service)
     except Unreachable:
@@ -67,6 +66,9 @@ def plan_deploy(settings: Settings, options: Options) -> Plan:
         return Plan(f"deploy {options.service} to {settings.environment}", (start,))
     live = observe.look(reached)
     ownership.check(reached, live.foundation)
+    if live.foundation.bucket:
+        for line in planning.warnings(reached, live):
+            talk.note(line, warning=True)
     return planning.plan(reached, live, mode)
 
 
@@ -77,6 +79,7 @@ def deploy(settings: Settings, options: Options, talk: Talk) -> Report:
     job, the revision or a check fails, with the last log lines of what failed.
     """
     mode = sync_mode(settings, options.sync)
+    settings.service(options.service)
     run = Deployment(settings, options, Steps(talk))
     run.cloud()
     run.bucket()
@@ -154,8 +157,7 @@ class Deployment:
             changes = planning.job_changes(self.target, self.live)
             if changes:
                 self._announce(changes)
-                version = self.live.job.resource_version if self.live.job else ""
-                applied = self.target.run.apply_job(planning.desired_job(self.target, self.live), version)
+                applied = apply.job(self.target, planning.desired_job(self.target, self.live), self.live.job)
                 self.target.run.wait_job(applied.name, applied.generation, timeout_s=JOB_TIMEOUT_S)
             if ownership.provides(self.target) and not self.live.foundation.schedule:
                 made = ownership.make_schedule(self.target)
@@ -168,14 +170,15 @@ class Deployment:
             reason = planning.sync_reason(self.target, self.live, mode)
             if reason:
                 self.steps.talk.note(f"syncing: {reason}")
-                ran = publication.run_sync(self.target, self.steps.talk.progress)
+                ran = publication.run_sync(self.target, self.steps.talk.progress, self.live.floor)
                 if ran.changed:
                     self.done.append(Change(Action.RUN, f"job {self.target.job_name}", after=ran.execution))
                 self._live = observe.look(self.target)
                 self.published = replace(ran, version=self.live.version, serial=self.live.serial)
                 for warning in publication.warnings(self.target, ran.execution):
                     self.steps.talk.note(warning, warning=True)
-            self._warn_of_models()
+            for line in planning.warnings(self.target, self.live):
+                self.steps.talk.note(line, warning=True)
             pulled = self.published.upstream_bytes if self.published else 0
             version = self.live.version or "no version yet"
             step.outcome = f"{version}, {size(pulled)} pulled upstream"
@@ -184,15 +187,14 @@ class Deployment:
         """The service: rendered, compared, and applied only when something differs."""
         with self.steps.step("service") as step:
             changes = planning.service_changes(self.target, self.live)
-            before = self.live.service
             body = planning.desired_service(self.target, self.live)
             if changes and all(change.action is Action.RUN for change in changes):
                 body = planning.next_attempt(body)
             if changes:
                 self._announce(changes)
-                self._state = self.target.run.apply_service(body, before.resource_version if before else "")
+                self._state = apply.service(self.target, body, self.live.service)
             else:
-                self._state = before
+                self._state = self.live.service
             step.outcome = f"{self.target.name} {_verdict(changes)}"
 
     def ready(self) -> None:
@@ -204,9 +206,11 @@ class Deployment:
             )
             revision = self.state.latest_created_revision
             if self.state.ready is not True:
-                what = self.state.message or f"not ready within {timeout_s:g} s"
+                words = self._last_words(revision)
+                told = self.state.reason if words else self.state.message
+                what = told or f"not ready within {timeout_s:g} s"
                 raise OpsError(
-                    "\n".join([f"revision {revision} is not ready: {what}", *self._last_words(revision)]),
+                    "\n".join([f"revision {revision} is not ready: {what}", *words]),
                     f"Run: ./dev invoke logs --env {self.settings.environment}; correct the cause, then deploy again.",
                 )
             step.outcome = f"revision {self.state.latest_ready_revision}"
@@ -286,15 +290,8 @@ class Deployment:
         if len(changes) > SHOWN_CHANGES:
             self.steps.talk.note(f"… and {len(changes) - SHOWN_CHANGES} more")
 
-    def _warn_of_models(self) -> None:
-        for problem in self.live.models.problems:
-            self.steps.talk.note(f"{problem.line()}. {problem.remedy}", warning=True)
-        decision = self.live.models.decision
-        if not decision.hit and self.settings.cache.enabled:
-            self.steps.talk.note(f"instances will start on a miss: {planning.MISSES[decision.reason]}", warning=True)
-
     def _moved(self, state: ServiceState) -> None:
-        self.steps.talk.progress(state.message or "waiting for the new revision")
+        self.steps.talk.progress(state.reason or "waiting for the new revision")
 
     def _waiting(self, holder: Holder) -> None:
         until = holder.expires_at[11:19]

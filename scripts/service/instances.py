@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from scripts.cloud.logs import Entry, LogsClient, both, of_service
 from scripts.cloud.retry import delays
 from scripts.service.target import Target
+from scripts.units import size
 
 SEEN_TIMEOUT_S = 15.0
 LIMIT = 10_000
+HEADERS = ("instance", "cache", "reason", "version", "loaded", "pulled")
 SHOWN = 10
 
 
@@ -31,11 +33,11 @@ class Instance:
     upstream_bytes: int
     started_at: str
 
-    def line(self) -> str:
-        """The instance for people."""
+    def cells(self) -> list[str]:
+        """The instance as a row of the table of instances."""
         verdict = "hit" if self.cache_hit else "miss"
-        why = f" ({self.reason})" if self.reason else ""
-        return f"{self.id[:12]}: {verdict}{why}, version {self.version or 'none'}"
+        version = f"{self.version}, serial {self.serial}" if self.version else "none"
+        return [self.id[:12], verdict, self.reason, version, size(self.served_bytes), size(self.upstream_bytes)]
 
 
 def of_revision(target: Target, revision: str) -> list[Instance]:
@@ -99,13 +101,14 @@ def summarize(decided: Iterable[Entry], served: dict[str, int], pulled: dict[str
     return sorted(instances, key=lambda item: item.started_at, reverse=True)
 
 
-def lines(instances: Sequence[Instance]) -> list[tuple[str, str]]:
-    """Rows for people: the youngest instances, and how many more there are."""
-    rows = [("instance", instance.line()) for instance in instances[:SHOWN]]
-    if len(instances) > SHOWN:
-        hits = sum(instance.cache_hit for instance in instances)
-        rows.append(("instance", f"… and {len(instances) - SHOWN} more; {hits} of {len(instances)} on a hit"))
-    return rows
+def table(instances: Sequence[Instance]) -> tuple[Sequence[str], list[list[str]]]:
+    """Headers and rows for people: the youngest instances, and how many more there are."""
+    rows = [instance.cells() for instance in instances[:SHOWN]]
+    rest = instances[SHOWN:]
+    if rest:
+        hits = f"{sum(instance.cache_hit for instance in rest)} hits"
+        rows.append([f"{len(rest)} more", hits, "", "", size(sum(item.served_bytes for item in rest)), ""])
+    return HEADERS, rows
 
 
 def _sums(entries: Iterable[Entry], field: str) -> dict[str, int]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from scripts.errors import BadInput, NotFound
+from scripts.errors import SYNC, BadInput, NotFound
 from scripts.models import copies, layout, statements
 from scripts.models import manifest as manifests
 from scripts.models.gate import Look
@@ -36,7 +36,9 @@ class Version:
         """The row of `cache.list`."""
         marks = [word for word, there in (("active", self.active), ("held", self.held)) if there]
         state = self.problem or ", ".join(marks) or "complete"
-        serials = ", ".join(str(serial) for serial in self.serials) or "none"
+        serials = str(self.serials[0]) if self.serials else "none"
+        if len(self.serials) > 1:
+            serials += f" (+{len(self.serials) - 1})"
         when = f"{age(self.created_at)} ago" if self.created_at else ""
         return [self.name, state, serials, when, size(self.size_bytes), ", ".join(self.models)]
 
@@ -68,12 +70,19 @@ def survey(target: Target) -> Inventory:
     names = sorted({name.rpartition(".")[0] for name in listed}, reverse=True)
     held = look.hold.version if look.hold else ""
     active = look.reading.trusted.version if look.reading.trusted else ""
+    damaged = [problem.object for problem in look.problems]
     versions = [
         _version(target, name, name == active, name == held, named.get(name, ()), f"{name}.done" in listed)
         for name in names
         if layout.is_version(name)
     ]
-    return Inventory(target.bucket.name, tuple(versions), (*look.problems, *problems))
+    versions = [
+        replace(item, problem=item.problem or "damaged") if any(item.name in name for name in damaged) else item
+        for item in versions
+    ]
+    told = dict.fromkeys((*look.problems, *problems))
+    advised = tuple(replace(problem, remedy=target.advice(problem.remedy)) for problem in told)
+    return Inventory(target.bucket.name, tuple(versions), advised)
 
 
 def checked(target: Target) -> Look:
@@ -106,6 +115,7 @@ class Shown:
             ("size", f"{size(content.total_size_bytes)} in {len(content.objects())} files"),
             *([("hold", f"{hold.version} since {hold.since} by {hold.by}: {hold.reason}")] if hold else []),
             *(("problem", problem.line()) for problem in self.problems),
+            *(("to do", remedy) for remedy in dict.fromkeys(problem.remedy for problem in self.problems)),
         ]
 
     def models(self) -> list[list[str]]:
@@ -147,7 +157,13 @@ def show(target: Target) -> Shown:
         found = "".join(f"\n  {problem.line()}" for problem in look.problems)
         text = f"bucket {target.bucket.name} has no version that may serve{found}"
         raise NotFound(text, f"Run: ./dev invoke sync --env {target.environment}")
-    return Shown(target.bucket.name, trusted, look, (*look.problems, *copies.check(target.bucket, trusted)))
+    problems = [*look.problems, *copies.check(target.bucket, trusted, ownership.trusted_keys(target))]
+    floor = observe.floor(target, target.run.get_service(target.name))
+    if trusted.serial < floor:
+        what = f"serial {trusted.serial} is below the {floor} that {target.name} accepts: its new instances miss"
+        problems.append(Problem(layout.statement_name(trusted.serial), what, SYNC, "serial"))
+    advised = tuple(replace(problem, remedy=target.advice(problem.remedy)) for problem in problems)
+    return Shown(target.bucket.name, trusted, look, advised)
 
 
 def _statements(target: Target) -> tuple[dict[str, tuple[int, ...]], tuple[Problem, ...]]:

@@ -15,17 +15,23 @@ from scripts.service.target import Target
 
 @dataclass(frozen=True)
 class Live:
-    """One look at everything a deploy compares with; models is what the bucket held then."""
+    """One look at everything a deploy compares with; models is what the bucket held then for the service's floor."""
 
     foundation: Foundation
     job: Job | None
     service: ServiceState | None
+    floor: int
     models: Look
 
     @property
     def serial(self) -> int:
         """The serial of the trusted version, 0 without one."""
         return self.models.reading.trusted.serial if self.models.reading.trusted else 0
+
+    @property
+    def min_serial(self) -> int:
+        """The lowest serial that instances shall accept."""
+        return max(self.serial, self.floor)
 
     @property
     def version(self) -> str:
@@ -47,14 +53,22 @@ def look(target: Target) -> Live:
         signing=ownership.can_sign(target),
         trusted_keys=trusted_keys,
     )
-    return Live(foundation, job, service, models(target) if there else nothing(target))
+    lowest = floor(target, service)
+    return Live(foundation, job, service, lowest, models(target, lowest) if there else nothing(target))
 
 
-def models(target: Target) -> Look:
+def floor(target: Target, service: ServiceState | None) -> int:
+    """The lowest serial that the live service's instances accept: it never sinks by itself, or deleting the newest
+    statements would bring an old version back. A pinned version is somebody's own choice and may be older."""
+    return 0 if service is None or target.settings.cache.version else service.min_serial
+
+
+def models(target: Target, min_serial: int = 0) -> Look:
     """What the bucket's statements say is active, and whether it is what the settings want."""
     keys = ownership.trusted_keys(target)
     settings = target.settings
-    return gate.look(target.bucket, settings.specs, keys, pinned_version=settings.cache.version)
+    pinned = settings.cache.version
+    return gate.look(target.bucket, settings.specs, keys, min_serial=min_serial, pinned_version=pinned)
 
 
 def nothing(target: Target) -> Look:

@@ -57,6 +57,15 @@ def sync_reason(target: Target, live: Live, mode: SyncMode) -> str:
     return MISSES[decision.reason]
 
 
+def warnings(target: Target, live: Live) -> list[str]:
+    """What in the bucket was not believed, each with its remedy, and whether instances will miss."""
+    told = [f"{problem.line()}. {target.advice(problem.remedy)}" for problem in live.models.problems]
+    decision = live.models.decision
+    if not decision.hit and target.settings.cache.enabled:
+        told.append(f"instances start on a miss: {MISSES[decision.reason]}")
+    return told
+
+
 def desired_job(target: Target, live: Live) -> dict[str, Any]:
     """The job as it should be."""
     return render.render_job(target.settings, service=target.key, trusted_keys=live.foundation.trusted_keys)
@@ -67,7 +76,7 @@ def desired_service(target: Target, live: Live) -> dict[str, Any]:
     return render.render_service(
         target.settings,
         service=target.key,
-        min_serial=live.serial,
+        min_serial=live.min_serial,
         model_version=live.version,
         trusted_keys=live.foundation.trusted_keys,
     )

@@ -13,7 +13,9 @@ from scripts.service.target import Target
 
 REQUEST_TIMEOUT_S = 30.0
 PATIENCE_S = 20.0
-CHECKS = (("health", "GET", "/health"), ("ready", "GET", "/ready"), ("warm-up", "POST", "/warmup"))
+WARM_UP = "warm-up"
+CHECKS = (("health", "GET", "/health"), ("ready", "GET", "/ready"), (WARM_UP, "POST", "/warmup"))
+NOT_IMPLEMENTED = 501  # a service whose models only others load has nothing to warm up
 
 
 @dataclass(frozen=True)
@@ -55,20 +57,23 @@ def check_all(target: Target, url: str, say: Callable[[str], None]) -> str:
     for name, method, path in CHECKS:
         say(f"asking {method} {path}")
         answer = _until_ok(url + path, method, headers, deadline)
+        if answer.status == NOT_IMPLEMENTED and name == WARM_UP:
+            told.append("nothing to warm up")
+            continue
         if not answer.ok:
             what = f"HTTP {answer.status}: {answer.text.strip()[:200]}" if answer.status else answer.text
             raise OpsError(
                 f"{target.name}: {name} failed: {method} {url}{path} answered {what}",
                 f"Run: ./dev invoke logs --env {target.environment}",
             )
-        told.append(name if name != "warm-up" else f"warm-up in {answer.seconds * 1000:.0f} ms")
+        told.append(name if name != WARM_UP else f"warm-up in {answer.seconds * 1000:.0f} ms")
     return ", ".join(told)
 
 
 def _until_ok(url: str, method: str, headers: dict[str, Any], deadline: float) -> Answer:
     for delay_s in delays(0.2, 2.0):
         answer = ask(url, method, headers)
-        final = answer.status == 501 or (400 <= answer.status < 500 and answer.status not in (404, 429))
+        final = answer.status == NOT_IMPLEMENTED or (400 <= answer.status < 500 and answer.status not in (404, 429))
         if answer.ok or final or time.monotonic() + delay_s > deadline:
             return answer
         time.sleep(delay_s)

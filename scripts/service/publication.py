@@ -12,6 +12,7 @@ from scripts import audit
 from scripts.cloud.logs import both, of_job, stamp
 from scripts.cloud.run import Execution
 from scripts.errors import OpsError, Unreachable
+from scripts.models import publish
 from scripts.service.target import Target
 from scripts.units import size
 
@@ -53,14 +54,18 @@ class Published:
         return {**vars(self), "seconds": round(self.seconds, 3)}
 
 
-def run_sync(target: Target, say: Callable[[str], None]) -> Published:
+def run_sync(target: Target, say: Callable[[str], None], floor: int = 0) -> Published:
     """Execute the sync job and wait for its end.
+
+    floor: the lowest serial that the service accepts; the job is told where its own count would stay below, as in a
+    bucket that was made anew.
 
     Raises OpsError with the execution's last log lines when it fails, Unreachable when it does not end in time.
     """
     target.cloud.prepare_upstreams(say)
     began, started_at = time.monotonic(), datetime.now(UTC) - CLOCK_SKEW
-    execution = target.run.run_job(target.job_name)
+    behind = 0 < publish.next_serial(target.bucket) < floor
+    execution = target.run.run_job(target.job_name, {"MODEL_MIN_SERIAL": str(floor)} if behind else None)
     say(f"execution {execution.name} started")
     sync = target.settings.sync
     timeout_s = sync.timeout_s * (sync.max_retries + 1) + SLACK_S
@@ -111,15 +116,15 @@ class _Progress:
 
 
 def last_lines(target: Target, condition: str, since: datetime | str = "", limit: int = TAIL) -> list[str]:
-    """The last log lines that meet a condition, as people read them."""
-    found = target.logs.tail(condition, since=since if isinstance(since, str) else stamp(since), limit=limit)
-    return [f"  {entry.timestamp[11:19]} {entry.severity:<7} {entry.text}" for entry in found]
+    """The last log lines that meet a condition, as people read them; what several instances said is told once."""
+    found = target.logs.tail(condition, since=since if isinstance(since, str) else stamp(since), limit=4 * limit)
+    last = {entry.text: entry for entry in found}
+    return [f"  {entry.timestamp[11:19]} {entry.severity:<7} {entry.text}" for entry in list(last.values())[-limit:]]
 
 
 def _why(target: Target, execution: Execution, since: datetime) -> str:
     lines = last_lines(target, of_job(target.job_name, execution.name), since)
-    first = next(iter(execution.message.splitlines()), "")  # the lines below say the rest
-    reason = f": {first}" if first else ""
+    reason = f": {execution.reason}" if execution.reason else ""  # the lines below say the rest
     return "\n".join([f"execution {execution.name} of {target.job_name} failed{reason}", *lines])
 
 

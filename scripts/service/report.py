@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scripts.service.instances import Instance, lines
+from scripts.service import instances
+from scripts.service.instances import Instance
 from scripts.service.steps import Step
 from scripts.units import size
 
@@ -45,16 +47,24 @@ class Report:
 
     def rows(self) -> list[tuple[str, str]]:
         """Names and values of the summary."""
+        hits = sum(item.cache_hit for item in self.instances)
         seconds = "  ".join(f"{step.name} {step.seconds:.1f}" for step in self.steps)
         return [
             ("URL", self.url),
             ("revision", self.revision),
             ("manifest version", self.manifest_version or "none"),
-            *(lines(self.instances) or [("instance", "none has told its decision yet")]),
+            (
+                "instances",
+                f"{hits} of {len(self.instances)} on a hit" if self.instances else "none told its decision yet",
+            ),
             ("pulled upstream", size(self.upstream_bytes)),
             ("served from the cache", size(self.served_bytes)),
             ("seconds", f"{seconds}  total {sum(step.seconds for step in self.steps):.1f}"),
         ]
+
+    def table(self) -> tuple[Sequence[str], list[list[str]]]:
+        """The table of instances."""
+        return instances.table(self.instances)
 
     @property
     def title(self) -> str:

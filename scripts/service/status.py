@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from scripts.cloud.run import Execution, ServiceState
-from scripts.errors import AccessDenied, ExitCode
+from scripts.errors import SYNC, AccessDenied, ExitCode
 from scripts.service import instances, observe, planning, probe, target
 from scripts.service.instances import Instance
 from scripts.service.observe import Live
@@ -35,6 +36,7 @@ class Status:
     differences: tuple[str, ...]
     down: tuple[str, ...]
     degraded: tuple[str, ...]
+    remedies: tuple[str, ...]
 
     @property
     def exit_code(self) -> ExitCode:
@@ -60,6 +62,7 @@ class Status:
     def rows(self) -> list[tuple[str, str]]:
         """Names and values for people."""
         version = "none"
+        hits = sum(item.cache_hit for item in self.instances)
         if self.manifest_version:
             version = f"{self.manifest_version}, serial {self.serial}, signed {age(self.published_at)} ago"
         return [
@@ -68,16 +71,21 @@ class Status:
             ("URL", self.url or "none"),
             ("revision", self.revision or "none"),
             *(("traffic", line) for line in self.traffic),
-            *(instances.lines(self.instances) or [("instance", "none seen")]),
+            ("instances", f"{hits} of {len(self.instances)} on a hit" if self.instances else "none seen"),
             ("active version", version),
             ("cache", self.decision),
             ("hold", self.hold or "none"),
             ("last sync", self.sync),
-            ("live vs rendered", "equal" if not self.differences else f"{len(self.differences)} differences"),
-            *(("", line) for line in self.differences[:10]),
+            ("live vs rendered", f"{len(self.differences)} differ" if self.differences else "equal"),
+            *(("differs", line) for line in self.differences[:10]),
             *(("down", line) for line in self.down),
             *(("degraded", line) for line in self.degraded),
+            *(("to do", line) for line in self.remedies),
         ]
+
+    def table(self) -> tuple[Sequence[str], list[list[str]]]:
+        """The table of instances."""
+        return instances.table(self.instances)
 
 
 def status(settings: Settings, service: str) -> Status:
@@ -108,6 +116,7 @@ def status(settings: Settings, service: str) -> Status:
         differences=differences,
         down=down,
         degraded=() if down else _degraded(reached, live, found, execution, differences),
+        remedies=_remedies(reached, live, bool(down), execution, differences),
     )
 
 
@@ -115,7 +124,7 @@ def _down(reached: Target, state: ServiceState | None) -> tuple[str, ...]:
     if state is None:
         return (f"service {reached.name} does not exist",)
     if not state.latest_ready_revision:
-        return (state.message or "no revision has become ready",)
+        return (state.reason or "no revision has become ready",)
     try:
         headers = reached.cloud.headers_for(state.url, reached.settings.access == "private")
     except AccessDenied as error:
@@ -138,7 +147,7 @@ def _degraded(
     told: list[str] = []
     state = live.service
     if state is not None and state.ready is not True:
-        told.append(f"revision {state.latest_created_revision} is not ready: {state.message or 'still starting'}")
+        told.append(f"revision {state.latest_created_revision} is not ready: {state.reason or 'still starting'}")
     if reached.settings.cache.enabled:
         if not live.models.decision.hit:
             told.append(f"new instances start on a miss: {planning.MISSES[live.models.decision.reason]}")
@@ -148,10 +157,24 @@ def _degraded(
     if reached.cloud.live_instances(reached.name) is not None and len(found) < wanted:
         told.append(f"{len(found)} of at least {wanted} instances run")
     if execution is not None and execution.succeeded is False:
-        told.append(f"the last sync failed: {execution.message or execution.name}")
+        told.append(f"the last sync failed: {execution.reason or execution.name}")
     if differences:
         told.append("what is live differs from environments/ and templates/")
     return tuple(told)
+
+
+def _remedies(
+    reached: Target, live: Live, down: bool, execution: Execution | None, differences: tuple[str, ...]
+) -> tuple[str, ...]:
+    """What to type about it, each once: what is wrong in the bucket first."""
+    told = [problem.remedy for problem in live.models.problems]
+    if reached.settings.cache.enabled and not live.models.decision.hit and not told:
+        told.append(SYNC)
+    if execution is not None and execution.succeeded is False:
+        told.append("Run: ./dev invoke logs --job --env ENVIRONMENT")
+    if down or differences:
+        told.append("Run: ./dev invoke deploy --env ENVIRONMENT")
+    return tuple(dict.fromkeys(reached.advice(remedy) for remedy in told))
 
 
 def _differences(reached: Target, live: Live) -> tuple[str, ...]:

@@ -47,6 +47,9 @@ class Silent:
         pass
 
 
+SILENT = Silent()
+
+
 @dataclass
 class Step:
     """One step: outcome is said when it ends; seconds is known then."""

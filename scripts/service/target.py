@@ -43,6 +43,10 @@ class Target:
     def job_name(self) -> str:
         return self.settings.sync.job_name
 
+    def advice(self, remedy: str) -> str:
+        """A remedy with this environment's name in it."""
+        return remedy.replace("ENVIRONMENT", self.environment)
+
     @property
     def lease_name(self) -> str:
         return f"deploy-{self.name}"

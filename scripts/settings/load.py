@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -97,14 +96,8 @@ def parse(content: bytes, name: str) -> tuple[EnvironmentFile | None, list[Probl
 
 
 def rehearsal_endpoint() -> str | None:
-    """MODELSHELF_ENDPOINT without a trailing slash, None when it is not set. Raises BadInput when it is no address."""
-    text = os.environ.get("MODELSHELF_ENDPOINT", "").rstrip("/")
-    if text and not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?", text):
-        raise BadInput(
-            f"MODELSHELF_ENDPOINT: found {text!r}, expected an address like http://127.0.0.1:{project.DEFAULT_PORT}",
-            "Run: unset MODELSHELF_ENDPOINT",
-        )
-    return text or None
+    """MODELSHELF_ENDPOINT as project.endpoint takes it, None when it is not set."""
+    return project.endpoint(os.environ.get("MODELSHELF_ENDPOINT"))
 
 
 def _validated(written: Document) -> tuple[EnvironmentFile | None, list[Problem]]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from scripts.errors import BadInput
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_PORT = 8085
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def state_dir() -> Path:
@@ -27,6 +29,30 @@ def port() -> int:
             f"MODELSHELF_PORT: found {text!r}, expected a port number from 1 to 65535", "Run: unset MODELSHELF_PORT"
         )
     return int(text)
+
+
+def endpoint(text: str | None) -> str | None:
+    """A stand-in's address without a trailing slash; None for none.
+
+    Only loopback: it is called without credentials, and a mistyped one must not leave the machine. Raises BadInput
+    unless it is http, a loopback host and perhaps a port, nothing more.
+    """
+    if not text:
+        return None
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(""), None
+    host = parts.hostname or ""
+    extras = parts.path.rstrip("/") or parts.query or parts.fragment or parts.username is not None
+    if parts.scheme != "http" or host not in LOOPBACK or extras or port == 0:
+        raise BadInput(
+            f"MODELSHELF_ENDPOINT: found {text!r}, expected http, a loopback host and a port, nothing more",
+            f"For example: MODELSHELF_ENDPOINT=http://127.0.0.1:{DEFAULT_PORT}",
+        )
+    authority = f"[{host}]" if ":" in host else host
+    return f"http://{authority}" + (f":{port}" if port else "")
 
 
 def resolve(path: str) -> Path:

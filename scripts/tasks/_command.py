@@ -29,6 +29,10 @@ HELP = {
 }
 
 
+# The environment that the running task is about; remedies are told with its name.
+_meant: list[str] = []
+
+
 class Command(Task):  # type: ignore[type-arg]
     """A task whose `env` option has three spellings and whose body may return the exit code."""
 
@@ -70,7 +74,9 @@ def settings_for(env: str | None) -> Settings:
     if not chosen:
         known = ", ".join(environments())
         raise BadInput(f"which environment? there are: {known}", "Add --env NAME, or set MODELSHELF_ENV=NAME.")
-    return load(chosen)
+    settings = load(chosen)
+    _meant[:] = [chosen]
+    return settings
 
 
 def begin(env: str | None, json: bool) -> tuple[Screen, Settings]:
@@ -86,7 +92,7 @@ def begin(env: str | None, json: bool) -> tuple[Screen, Settings]:
 @contextmanager
 def guarded() -> Iterator[None]:
     """Turn errors into a message, a remedy and the exit code; SIGTERM and SIGHUP unwind like Ctrl-C."""
-    from scripts.errors import ExitCode, OpsError
+    from scripts.errors import BadInput, ExitCode, OpsError
 
     _catch_signals()
     for stream in (sys.stdout, sys.stderr):
@@ -94,9 +100,12 @@ def guarded() -> Iterator[None]:
     try:
         yield
     except OpsError as error:
+        from scripts.process import redact
         from scripts.tasks._screen import show_error
 
-        show_error(error.message, error.remedy)
+        # What is wrong with a file is told word for word: `secret_env: found nothing` hides no secret.
+        message = redact(error.message, names=not isinstance(error, BadInput))
+        show_error(message, error.remedy.replace("ENVIRONMENT", _meant[0]) if _meant else error.remedy)
         raise Exit(code=int(error.exit_code)) from None
     except KeyboardInterrupt:
         from scripts.tasks._screen import show_error
@@ -115,10 +124,11 @@ def guarded() -> Iterator[None]:
         show_error(f"the package {error.name!r} is missing in {sys.executable}", remedy)
         raise Exit(code=int(ExitCode.REFUSED)) from None
     except Exception as error:
+        from scripts.process import redact
         from scripts.tasks._screen import show_error
         from scripts.tasks._trouble import record
 
-        show_error(f"unexpected {type(error).__name__}: {_first_line(error)}", record(error))
+        show_error(f"unexpected {type(error).__name__}: {redact(_first_line(error))}", record(error))
         raise Exit(code=int(ExitCode.FAILED)) from None
 
 

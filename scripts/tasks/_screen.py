@@ -13,12 +13,12 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from scripts.errors import Refused
-from scripts.process import redact
 
 if TYPE_CHECKING:
     from scripts.plan import Plan
 
 Row = tuple[str, str]
+Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 
 
 class Screen:
@@ -44,28 +44,11 @@ class Screen:
 
     def end(self, title: str, outcome: str, seconds: float) -> None:
         """A step is done."""
-        self._stop()
-        if self._console is None:
-            self.line(f"{title}: {outcome or 'done'} ({seconds:.1f} s)")
-            return
-        from rich.table import Table
-        from rich.text import Text
-
-        row = Table.grid(padding=(0, 1), expand=False)
-        row.add_column(width=1)
-        row.add_column(width=9)
-        row.add_column(ratio=1, overflow="fold")
-        row.add_row(
-            Text("✓", style="green"),
-            Text(title, style="bold"),
-            Text.assemble(outcome or "done", (f"  {seconds:.1f} s", "dim")),
-        )
-        self._put(row)
+        self._ended(title, outcome or "done", seconds)
 
     def failed(self, title: str, seconds: float) -> None:
         """A step failed; the error follows on standard error."""
-        self._stop()
-        show_error(f"{title} failed after {seconds:.1f} s", "")
+        self._ended(title, "failed", seconds, mark=("✗", "red"))
 
     def note(self, text: str, *, warning: bool = False) -> None:
         """Something that stays on the screen."""
@@ -84,8 +67,12 @@ class Screen:
         for text in lines:
             self._styled(text, {"+": "green", "~": "yellow", "-": "red", "»": "cyan"}.get(text[:1], ""))
 
-    def rows(self, title: str, rows: Sequence[Row]) -> None:
-        """Names and values: a frame on a terminal, `name: value` lines in a pipe."""
+    def rows(self, title: str, rows: Sequence[Row], table: Table = ((), ())) -> None:
+        """Names and values: a frame on a terminal, `name: value` lines in a pipe; then a table."""
+        self._rows(title, rows)
+        self.table(*table)
+
+    def _rows(self, title: str, rows: Sequence[Row]) -> None:
         if self._console is None:
             self.lines([*([title] if title else []), *(f"{name}: {value}" for name, value in rows)])
             return
@@ -101,7 +88,9 @@ class Screen:
         self._put(Panel(grid, title=Text(title, style="bold"), title_align="left", border_style="dim", expand=False))
 
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """A table; in a pipe aligned columns without frames."""
+        """A table; in a pipe aligned columns without frames; of no rows nothing is shown."""
+        if not rows:
+            return
         if self._console is not None:
             from rich import box
             from rich.table import Table
@@ -133,10 +122,23 @@ class Screen:
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise Refused("nothing was done: it was not confirmed", "Add --yes, or answer yes")
 
-    def _stop(self) -> None:
+    def _ended(self, title: str, outcome: str, seconds: float, mark: tuple[str, str] = ("✓", "green")) -> None:
         if self._spinner is not None:
             self._spinner.stop()
             self._spinner = None
+        if self._console is None:
+            self.line(f"{title}: {outcome} ({seconds:.1f} s)")
+            return
+        from rich.table import Table
+        from rich.text import Text
+
+        row = Table.grid(padding=(0, 1))
+        for width in (1, 7, 6):
+            row.add_column(width=width)
+        row.add_column(overflow="fold")
+        took = Text(f"{seconds:.1f} s", "dim", justify="right")
+        row.add_row(Text(*mark), Text(title, style="bold"), took, Text(outcome))
+        self._put(row)
 
     def _styled(self, text: str, style: str) -> None:
         if self._console is None:
@@ -167,24 +169,26 @@ def show_plan(screen: Screen, plan: Plan) -> int:
 
 
 def show_error(message: str, remedy: str) -> None:
-    """An error on standard error: what happened in red, then what to type; secrets hidden."""
-    message = redact(message)
+    """An error on standard error: what happened in red, then what to do about it."""
+    told = [f"{'  ' if number else '✗ '}{line}" for number, line in enumerate(message.splitlines())]
+    advice = [f"  {'  ' if number else '→ '}{line}" for number, line in enumerate(remedy.splitlines())]
     console = _console(sys.stderr)
     if console is None:
         with contextlib.suppress(BrokenPipeError):
-            sys.stderr.write(f"✗ {message}\n" + "".join(f"  {line}\n" for line in remedy.splitlines()))
+            sys.stderr.write("\n".join([*told, *advice]) + "\n")
             sys.stderr.flush()
         return
     from rich.text import Text
 
-    console.print(Text(f"✗ {message}", style="bold red"))
-    for line in remedy.splitlines():
-        console.print(Text(f"  {line}"))
+    for number, line in enumerate(told):
+        console.print(Text(line, style="red" if number else "bold red"), soft_wrap=True)
+    for line in advice:
+        console.print(Text(line), soft_wrap=True)
 
 
 _CELLS = {
     "present": "green", "missing": "yellow", "MISSING": "bold red", "healthy": "green", "degraded": "yellow",
-    "down": "bold red", "active": "green", "problem": "yellow",
+    "down": "bold red", "active": "green", "problem": "yellow", "hit": "green", "miss": "yellow",
 }  # fmt: skip
 
 

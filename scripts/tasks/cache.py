@@ -15,6 +15,8 @@ def list_versions(c: Any, env: str = "", json: bool = False) -> None:
     screen, settings = begin(env, json)
     found = inventory.survey(target.reach(settings))
     screen.table(inventory.HEADERS, [version.cells() for version in found.versions])
+    if not found.versions:
+        screen.line(f"no version in bucket {found.bucket} yet")
     for problem in found.problems:
         screen.note(f"{problem.line()}. {problem.remedy}", warning=True)
     screen.result(found.as_json())

@@ -23,8 +23,8 @@ def deploy(
     screen, settings = begin(env, json)
     options = domain.Options(service, sync or None)
     if dry_run:
-        return show_plan(screen, domain.plan_deploy(settings, options))
+        return show_plan(screen, domain.plan_deploy(settings, options, screen))
     report = domain.deploy(settings, options, screen)
-    screen.rows(report.title, report.rows())
+    screen.rows(report.title, report.rows(), report.table())
     screen.result(report.as_json())
     return 0

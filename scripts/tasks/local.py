@@ -92,7 +92,7 @@ def upstreams(c: Any, stop: bool = False, start: bool = False, json: bool = Fals
 @command(
     help={
         "service": "its name in Cloud Run, or its short name",
-        "instances": "how many instances shall run (0 or more)",
+        "instances": "how many further instances (1 to 50)",
     }
 )
 def scale(c: Any, instances: int = 1, env: str = "", service: str = "tabular", json: bool = False) -> None:

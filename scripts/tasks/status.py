@@ -14,6 +14,6 @@ def status(c: Any, env: str = "", service: str = "tabular", json: bool = False) 
 
     screen, settings = begin(env, json)
     found = domain.status(settings, service)
-    screen.rows(f"{found.service} on {found.environment}", found.rows())
+    screen.rows(f"{found.service} on {found.environment}", found.rows(), found.table())
     screen.result(found.as_json())
     return found.exit_code

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import httplib2
 import pytest
+import requests
 from google.auth import exceptions as auth
 from googleapiclient.errors import HttpError
 
@@ -40,7 +41,7 @@ def test_a_body_that_is_not_googles_json_is_quoted() -> None:
         (auth.TransportError("no route"), Unreachable, "local.up"),
         (ConnectionRefusedError(111, "Connection refused"), Unreachable, "local.up"),
         (TimeoutError(), Unreachable, "local.up"),
-        (httplib2.ServerNotFoundError("no such host"), Unreachable, "local.up"),
+        (requests.ConnectionError("no such host"), Unreachable, "local.up"),
     ],
 )
 def test_a_broken_connection_or_login_is_told(raised: Exception, kind: type[OpsError], remedy: str) -> None:

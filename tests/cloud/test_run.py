@@ -11,6 +11,7 @@ from scripts.cloud import run
 from scripts.cloud.connect import Cloud
 from scripts.cloud.run import RunClient, ServiceState
 from scripts.errors import BadInput, Conflict, NotFound, OpsError, Unreachable
+from tests.cloud.proxy import Trouble, troubled
 from tests.conftest import StandIn
 
 HELLO = "us-docker.pkg.dev/cloudrun/container/hello"
@@ -184,3 +185,46 @@ def test_a_job_that_is_never_accepted_is_an_error(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(client, "get_job", lambda name: run.job_state(document(1, 1, status="False", message="no")))
     with pytest.raises(OpsError, match="is not ready: no"):
         client.wait_job("nightly", 1, timeout_s=1)
+
+
+@pytest.mark.process
+def test_an_execution_is_given_variables_of_its_own(client: RunClient, project: str) -> None:
+    client.wait_job("nightly", client.apply_job(job(project)).generation, timeout_s=30)
+    started = client.run_job("nightly", {"MODEL_MIN_SERIAL": "7"})
+    task = started.body["spec"]["template"]["spec"]["containers"][0]
+    assert {"name": "MODEL_MIN_SERIAL", "value": "7"} in task["env"]
+
+
+@pytest.mark.process
+def test_what_may_have_happened_is_not_sent_again(shared_standin: StandIn, client: RunClient, project: str) -> None:
+    client.wait_job("nightly", client.apply_job(job(project)).generation, timeout_s=30)
+    with troubled(shared_standin.url) as proxy:
+        through = Cloud(project, "europe-west1", proxy.url).run()
+        through.list_executions("nightly")  # a connection is open when the reply gets lost
+        proxy.troubles = [Trouble("POST", ":run", "lost")]
+        with pytest.raises(Unreachable, match="cannot run job nightly"):
+            through.run_job("nightly")
+        assert len([line for line in proxy.seen if ":run" in line]) == 1
+        proxy.troubles = [Trouble("GET", "/executions", "lost")]
+        assert len(through.list_executions("nightly")) == 1  # a question may be asked again
+
+
+@pytest.mark.parametrize(("text", "expected"), [("12", 12), ("", 0), ("x", 0), ("-1", 0)])
+def test_the_lowest_serial_of_a_service(text: str, expected: int) -> None:
+    assert run.service_state(service("p", MODEL_MIN_SERIAL=text)).min_serial == expected
+    assert run.service_state({}).min_serial == 0
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("", ""),
+        ("It failed.", "It failed."),
+        ("It exited with 1. Last log lines:\none\ntwo", "It exited with 1."),
+        ("one\ntwo", "one"),
+    ],
+)
+def test_a_reason_is_one_line(message: str, expected: str) -> None:
+    conditions = [{"type": "Ready", "status": "False", "message": message}]
+    state = run.service_state({"status": {"conditions": conditions}})
+    assert (state.reason, state.message) == (expected, message)

@@ -23,7 +23,7 @@ def test_the_copies_are_what_people_and_old_tools_expect(world: World) -> None:
     assert copy["envelope"]["signatures"][0]["keyid"] == world.keys[0].key_id
     assert read(world, ".done") == read(world, layout.done_name(result.version))
     assert json.loads(read(world, ".done")).keys() == {"version", "manifest_sha256"}
-    assert copies.check(world.bucket, world.trusted()) == ()
+    assert copies.check(world.bucket, world.trusted(), world.keys) == ()
 
 
 DAMAGE: list[tuple[str, Callable[[World], object], str, str]] = [
@@ -48,13 +48,13 @@ def test_a_damaged_copy_is_told_ignored_and_mended(
     world.fill()
     result = world.sync()
     damage(world)
-    problems = copies.check(world.bucket, world.trusted())
+    problems = copies.check(world.bucket, world.trusted(), world.keys)
     assert [problem.object for problem in problems] == [name]
     assert message in problems[0].what
     assert world.trusted().version == result.version
     again = world.sync()
     assert (again.changed, again.outcome) == (False, "up_to_date")
-    assert copies.check(world.bucket, world.trusted()) == ()
+    assert copies.check(world.bucket, world.trusted(), world.keys) == ()
 
 
 @pytest.mark.process
@@ -67,7 +67,17 @@ def test_an_old_pointer_put_back_changes_nothing(world: World) -> None:
     for name, data in old.items():
         world.overwrite(name, data)
     assert world.trusted().version == newer.version
-    assert len(copies.check(world.bucket, world.trusted())) == 2
+    assert len(copies.check(world.bucket, world.trusted(), world.keys)) == 2
+
+
+@pytest.mark.process
+def test_a_copy_proves_that_a_newer_statement_was_deleted(world: World) -> None:
+    older, _ = twice_published(world)
+    world.remove("statements/2.dsse.json")
+    assert world.trusted().version == older
+    first = copies.check(world.bucket, world.trusted(), world.keys)[0]
+    assert "proves that serial 2 was signed" in first.what
+    assert f"{older} (serial 1) is active" in first.what
 
 
 @pytest.mark.process
@@ -78,4 +88,4 @@ def test_copies_never_go_back(world: World) -> None:
     assert copies.repair(world.bucket, late, world.keys) is False
     assert json.loads(read(world, "manifest.json"))["version"] == newer
     assert json.loads(read(world, ".done"))["version"] == newer
-    assert copies.check(world.bucket, world.trusted()) == ()
+    assert copies.check(world.bucket, world.trusted(), world.keys) == ()

@@ -212,6 +212,25 @@ def test_a_deleted_serial_is_not_used_again_and_the_minimum_is_kept(world: World
     assert world.sync(min_serial=9).serial == 9
 
 
+def hide(world: World, name: str, data: bytes) -> None:
+    """Write an object and delete it so that its generation stays, noncurrent."""
+    world.overwrite(name, data)
+    world.overwrite(name, b"")
+    world.remove(name)
+
+
+def test_over_a_deleted_statement_another_is_made_once(world: World) -> None:
+    world.fill()
+    first = world.sync()
+    hide(world, "statements/2.dsse.json", b"{}")  # a forged one that was cleaned away leaves nothing to do
+    assert world.sync().outcome == "up_to_date"
+    honest = world.state(first.version, 5, world.trusted().manifest_sha256)
+    hide(world, "statements/5.dsse.json", honest)  # services may accept nothing below it
+    again = world.sync()
+    assert (again.outcome, again.version, again.serial) == ("reactivated", first.version, 6)
+    assert world.sync().outcome == "up_to_date"
+
+
 def test_an_upstream_that_sends_other_bytes_publishes_nothing(world: World) -> None:
     world.fill()
     bad = BadSource(world.upstream, "ollama")

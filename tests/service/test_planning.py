@@ -28,9 +28,9 @@ def test_other_changes_are_shown_as_they_are() -> None:
 
 
 def test_an_attempt_changes_the_template_and_nothing_else() -> None:
-    body = {"metadata": {"name": "x"}, "spec": {"template": {"spec": {"a": 1}}, "traffic": [1]}}
+    body: dict[str, Any] = {"metadata": {"name": "x"}, "spec": {"template": {"spec": {"a": 1}}, "traffic": [1]}}
     again = planning.next_attempt(body)
     assert again["spec"]["template"]["metadata"]["annotations"][planning.ATTEMPT]
     assert again["spec"]["template"]["spec"] == {"a": 1}
     assert again["spec"]["traffic"] == [1]
-    assert "metadata" not in body["spec"]["template"]  # type: ignore[operator]
+    assert "metadata" not in body["spec"]["template"]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from scripts.errors import NotFound, OpsError
-from scripts.service import deploy, inventory, status, sync, target
+from scripts.models import signing, statements
+from scripts.service import deploy, inventory, observe, status, sync, target
 from scripts.service.deploy import Options
+from scripts.service.target import Target
 from tests.service.conftest import Listener, Make
 
 pytestmark = pytest.mark.process
 TABULAR = {"image": "example/tabular:1"}
+NEVER = Options(sync="never")
 
 
 def test_it_publishes_once_and_then_finds_nothing_to_do(make: Make, listener: Listener) -> None:
@@ -56,6 +61,62 @@ def test_a_failing_job_shows_its_last_words(make: Make, listener: Listener) -> N
     assert "library/gone" in failed.value.message
     assert "logs --job" in failed.value.remedy
     assert listener.failures == ["models"]
+
+
+def test_the_floor_of_a_service_never_sinks(make: Make, listener: Listener) -> None:
+    settings = make(service=TABULAR | {"min_instances": 0})
+    reached = target.reach(settings)
+    deploy.deploy(settings, Options(sync="auto"), listener)
+    first = status.status(settings, "tabular")
+    _lift(reached, "statements/5.dsse.json")
+    deploy.deploy(settings, NEVER, Listener())
+    assert _floor(reached) == 5
+    _hide(reached, "statements/5.dsse.json")
+
+    found = status.status(settings, "tabular")
+    assert found.manifest_version == ""
+    assert any("below MODEL_MIN_SERIAL 5" in line for line in found.degraded)
+    assert "Run: ./dev invoke sync --env local" in "\n".join(found.remedies)
+    shown = inventory.show(reached)
+    assert any("serial 1 is below the 5" in problem.what for problem in shown.problems)
+    told = Listener()
+    assert deploy.deploy(settings, NEVER, told).changed is False
+    assert any("below MODEL_MIN_SERIAL 5" in note for note in told.notes)
+    assert _floor(reached) == 5
+
+    assert deploy.deploy(settings, Options(sync="auto"), Listener()).manifest_version == first.manifest_version
+    assert _floor(reached) == 6
+
+
+def test_a_bucket_that_was_made_anew_counts_from_the_floor(make: Make, listener: Listener) -> None:
+    settings = make(service=TABULAR | {"min_instances": 0})
+    deploy.deploy(settings, Options(sync="auto"), listener)
+    _lift(target.reach(settings), "statements/5.dsse.json")
+    deploy.deploy(settings, NEVER, Listener())
+    fresh = make(cache={"bucket": f"{settings.cache.bucket}-new"})
+    assert deploy.deploy(fresh, Options(sync="auto"), Listener()).manifest_version
+    assert _floor(target.reach(fresh)) == 5
+
+
+def _floor(reached: Target) -> int:
+    state = reached.run.get_service(reached.name)
+    return state.min_serial if state else 0
+
+
+def _lift(reached: Target, name: str) -> None:
+    """State the active version again, under a higher serial."""
+    found = observe.models(reached).reading.trusted
+    assert found is not None
+    signer = signing.load_signer(reached.settings.signing_key)
+    serial = int(name.split("/")[1].split(".")[0])
+    reached.bucket.create_object(name, statements.seal(replace(found.statement, serial=serial), signer))
+
+
+def _hide(reached: Target, name: str) -> None:
+    """Delete an object so that its generation stays, noncurrent, as a plain delete does."""
+    info = reached.bucket.stat(name)
+    assert info is not None
+    reached.bucket.delete(name, reached.bucket.replace(name, b"", info.generation).generation)
 
 
 def test_what_was_put_into_the_bucket_is_not_believed(make: Make, listener: Listener) -> None:

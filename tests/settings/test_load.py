@@ -124,7 +124,7 @@ def test_a_rehearsal_takes_models_and_keys_of_local(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("text", ["127.0.0.1:8085", "ftp://x", "http://", "http://a b", "http://x/y"])
 def test_an_endpoint_that_is_no_address(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("MODELSHELF_ENDPOINT", text)
-    with pytest.raises(BadInput, match=r"MODELSHELF_ENDPOINT: found .* expected an address like http://"):
+    with pytest.raises(BadInput, match=r"MODELSHELF_ENDPOINT: found .* expected http, a loopback host"):
         load("staging")
 
 

@@ -37,3 +37,32 @@ def test_a_wrong_port_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> 
     monkeypatch.setenv("MODELSHELF_PORT", text)
     with pytest.raises(BadInput, match="expected a port number from 1 to 65535"):
         project.port()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("http://127.0.0.1:8085", "http://127.0.0.1:8085"),
+        ("http://localhost:8085/", "http://localhost:8085"),
+        ("http://[::1]:9", "http://[::1]:9"),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_a_loopback_endpoint_is_taken(text: str | None, expected: str | None) -> None:
+    assert project.endpoint(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "8085", "localhost:8085", "https://127.0.0.1:8085", "http://example.com:80", "http://127.0.0.1:99999",
+        "http://user@127.0.0.1:80", "http://127.0.0.1:80/path", "http://127.0.0.1:80?x=1", "http://127.0.0.1:0",
+        "http://127.0.0.1.example.com", "http://[::1", "http://10.0.0.1:80",
+    ],
+)  # fmt: skip
+def test_anything_else_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        project.endpoint(text)
+    assert repr(text) in refused.value.message
+    assert "http://127.0.0.1:8085" in refused.value.remedy

@@ -25,7 +25,8 @@ screen.note("[red]not mark-up", warning=True)
 screen.rows("summary", [("URL", "http://x"), ("status", "healthy")])
 screen.table(("a", "b"), [["1", "present"]])
 show_plan(screen, Plan("deploy", (Change(Action.CREATE, "bucket b"),)))
-show_error("it [broke]", "Run: this")
+screen.failed("ready", 0.5)
+show_error("it [broke]\\ntwice", "Run: this\\nor that")
 """
 PLAIN = """models: 20261120T020000Z-3f9a1c2b (1.2 s)
 ! [red]not mark-up
@@ -35,6 +36,7 @@ status: healthy
 a  b
 1  present
 + bucket b
+ready: failed (0.5 s)
 """
 
 
@@ -70,7 +72,7 @@ def test_a_pipe_gets_plain_lines() -> None:
         [sys.executable, "-c", SCRIPT], env=environ(), capture_output=True, text=True, check=True, timeout=30
     )
     assert done.stdout == PLAIN
-    assert done.stderr == "✗ it [broke]\n  Run: this\n"
+    assert done.stderr == "✗ it [broke]\n  twice\n  → Run: this\n    or that\n"
 
 
 @pytest.mark.process

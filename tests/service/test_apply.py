@@ -1,0 +1,46 @@
+"""A change whose answer was lost is looked for once, and never sent a second time."""
+
+from __future__ import annotations
+
+import pytest
+
+from scripts.errors import AccessDenied, Unreachable
+from scripts.service import deploy, target
+from scripts.service.deploy import Options
+from tests.cloud.proxy import Proxy, Trouble, troubled
+from tests.conftest import StandIn
+from tests.service.conftest import Listener, Make
+
+pytestmark = pytest.mark.process
+NEVER = Options(sync="never")
+SERVICES = "/apis/serving.knative.dev/v1/"
+
+
+def sent(proxy: Proxy) -> list[str]:
+    """The changes of services and jobs that passed."""
+    return [line for line in proxy.seen if line.startswith(("PUT", "POST")) and "/namespaces/" in line]
+
+
+def test_one_that_arrived_counts(make: Make, shared_standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = make()
+    with troubled(shared_standin.url) as proxy, monkeypatch.context() as patch:
+        patch.setenv("MODELSHELF_ENDPOINT", proxy.url)
+        for method, service in (("POST", {}), ("PUT", {"env": {"COLOUR": "red"}})):
+            proxy.seen.clear()
+            proxy.troubles = [Trouble(method, "/services", "lost"), Trouble(method, "/jobs", "lost")]
+            assert deploy.deploy(make(service=service), NEVER, Listener()).changed
+            assert [line.split()[-1] for line in sent(proxy)] == ["lost", "lost"]
+    assert len(target.reach(first).run.list_revisions("tabular-service")) == 2
+
+
+@pytest.mark.parametrize(("how", "error"), [("busy", Unreachable), ("forbidden", AccessDenied)])
+def test_one_that_did_not_arrive_fails(
+    make: Make, shared_standin: StandIn, monkeypatch: pytest.MonkeyPatch, how: str, error: type[Exception]
+) -> None:
+    deploy.deploy(make(), NEVER, Listener())
+    with troubled(shared_standin.url) as proxy, monkeypatch.context() as patch:
+        patch.setenv("MODELSHELF_ENDPOINT", proxy.url)
+        proxy.troubles = [Trouble("PUT", SERVICES, how)]
+        with pytest.raises(error):
+            deploy.deploy(make(service={"env": {"COLOUR": "red"}}), NEVER, Listener())
+    assert deploy.deploy(make(), NEVER, Listener()).changed
