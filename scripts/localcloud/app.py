@@ -87,7 +87,7 @@ class App:
             handler = next((found for claim in self._claims if (found := claim(name))), None)
             if handler is not None:
                 return await handler(request)
-            if not proxy.enter(request, name):
+            if not proxy.enter(request, name, self.router.has):
                 raise ApiError(403, f"Host {host!r} is not served here; use {self.context.url}", "forbidden")
         handler, request.params = self.router.find(request.method, request.raw_path)
         if request.query.get("fields") and request.raw_path.startswith(_APIS):

@@ -7,6 +7,7 @@ to use it puts the region (`europe-west1-run.gcp.internal`), which no name serve
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from scripts.localcloud.web import ApiError, Request
 
@@ -21,7 +22,9 @@ _GOOGLE = re.compile(
 )
 _BUCKET = re.compile(r"([a-z0-9][a-z0-9._-]{1,220}[a-z0-9])\.storage\.(?:googleapis\.com|gcp\.internal)")
 # What is the stand-in's own has no place at Google's hosts.
-_OWN = ("_local", "run", "upstream")
+_OWN = ("", "_local", "run", "upstream")
+# The hosts whose paths may be a bucket's: /BUCKET/OBJECT.
+_STORAGE = re.compile(r"(?:.+\.|[a-z0-9-]+-)?(?:storage|storage-upload|storage-download)\..+")
 
 
 def is_google(host: str) -> bool:
@@ -30,11 +33,12 @@ def is_google(host: str) -> bool:
     return _GOOGLE.fullmatch(name) is not None or _BUCKET.fullmatch(name) is not None
 
 
-def enter(request: Request, host: str) -> bool:
+def enter(request: Request, host: str, has_room: Callable[[str], bool]) -> bool:
     """Make a request to one of Google's hosts one to the rooms; False when the host is not one of them.
 
-    A bucket's own host (BUCKET.storage.googleapis.com/OBJECT) becomes the path /BUCKET/OBJECT. Raises ApiError 404 for
-    paths that are the stand-in's own, and 405 for a tunnel: what goes through it is encrypted for Google.
+    has_room tells whether a path is a room's by its first segment. A bucket's own host (BUCKET.storage.googleapis.com/
+    OBJECT) becomes the path /BUCKET/OBJECT. Raises ApiError 404 for paths that are the stand-in's own, and at other
+    hosts than storage's for those that no room has; 405 for a tunnel: what goes through it is encrypted for Google.
     """
     if not is_google(host):
         return False
@@ -44,7 +48,8 @@ def enter(request: Request, host: str) -> bool:
     bucket = _BUCKET.fullmatch(host.lower())
     if bucket is not None and _GOOGLE.fullmatch(host.lower()) is None:
         request.raw_path = f"/{bucket[1]}{request.raw_path}"
-    if request.raw_path.lstrip("/").split("/", 1)[0] in _OWN:
+    own = request.raw_path.lstrip("/").split("/", 1)[0] in _OWN
+    if own or not (has_room(request.raw_path) or _STORAGE.fullmatch(host.lower())):
         raise ApiError(404, f"Not found: {request.method} {request.raw_path} at {host}", "notFound")
     return True
 

@@ -67,8 +67,22 @@ def test_the_target_counts_and_not_the_host_header(ask: Callable[..., Any], shar
 
 
 def test_what_is_the_stand_in_s_own_is_not_at_google(ask: Callable[..., Any]) -> None:
-    for path in ("/_local/status", "/run/any/", "/upstream/huggingface/api/models/x/y", "//_local/status"):
+    for path in ("/", "/_local/status", "/run/any/", "/upstream/huggingface/api/models/x/y", "//_local/status"):
         assert ask("GET", f"http://storage.googleapis.com{path}")[0] == 404, path
+
+
+def test_a_bucket_is_found_at_storage_s_hosts_only(ask: Callable[..., Any], shared_standin: Any) -> None:
+    shared_standin.post("/storage/v1/b?project=demo", {"name": "v9beta"})
+    shared_standin.post("/upload/storage/v1/b/v9beta/o?uploadType=media&name=x", {"found": True})
+    for place in (
+        "storage.googleapis.com/v9beta/x",
+        "storage.gcp.internal/v9beta/x",
+        "v9beta.storage.googleapis.com/x",
+    ):
+        assert ask("GET", f"http://{place}") == (200, {"found": True}), place
+    for host in ("run.googleapis.com", "monitoring.gcp.internal", "europe-west1-run.googleapis.com"):
+        status, told = ask("GET", f"http://{host}/v9beta/x")
+        assert (status, told["error"]["status"]) == (404, "NOT_FOUND"), host
 
 
 def test_a_tunnel_is_refused_with_the_remedy(ask: Callable[..., Any]) -> None:

@@ -258,3 +258,7 @@ def test_a_bucket_s_own_host_and_signed_urls(ask: Ask, bucket: Any) -> None:
     assert ask("GET", "/a b", Host=f"{bucket.name}.storage.googleapis.com").body == b"text"
     renamed = ask("GET", f"/{bucket.name}/a b", query={"response-content-disposition": "attachment"})
     assert renamed.headers["content-disposition"] == "attachment"
+    split = ask("GET", f"/{bucket.name}/a b", query={"response-content-type": "text/plain\r\nx-added: 1"})
+    assert (split.status, split.code) == (400, "InvalidArgument"), "no header may be added through a value"
+    for query in ({"versions": "", "key-marker": "a", "generation-marker": "²"}, {"partNumber": "²", "uploadId": "x"}):
+        assert ask("GET", f"/{bucket.name}/", query=query).status == 200

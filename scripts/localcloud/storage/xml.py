@@ -105,12 +105,7 @@ class Xml:
         answer = media(self._store, record, request)
         kept = tuple(pair for pair in answer.headers if pair[0] != "etag")
         answer.headers = (*kept, ("etag", f'"{etag(record)}"'), *_metadata(record))
-        chosen = request.query.get("response-content-type")
-        answer.content_type = chosen or answer.content_type
-        if request.query.get("response-content-disposition"):
-            kept = tuple(pair for pair in answer.headers if pair[0] != "content-disposition")
-            answer.headers = (*kept, ("content-disposition", request.query["response-content-disposition"]))
-        return answer
+        return _overridden(answer, request)
 
     async def _put(self, request: Request) -> Response:
         if "x-goog-copy-source" in request.headers:
@@ -191,6 +186,21 @@ def _translate(request: Request) -> None:
     for header, key in _CONDITIONS.items():
         if header in request.headers:
             request.query[key] = request.headers[header]
+
+
+def _overridden(answer: Response, request: Request) -> Response:
+    """The answer with what a signed URL may say of it: response-content-type and response-content-disposition."""
+    chosen = fields.given(
+        {
+            "contentType": request.query.get("response-content-type") or None,
+            "contentDisposition": request.query.get("response-content-disposition") or None,
+        }
+    )
+    answer.content_type = chosen.get("contentType", answer.content_type)
+    if "contentDisposition" in chosen:
+        kept = tuple(pair for pair in answer.headers if pair[0] != "content-disposition")
+        answer.headers = (*kept, ("content-disposition", chosen["contentDisposition"]))
+    return answer
 
 
 def _view(request: Request) -> str:

@@ -65,7 +65,7 @@ def _after(asked: Mapping[str, str], versions: bool, query: listing.Query) -> tu
     """Where the list goes on after the marker: after all that a prefix rolls up when the marker is one."""
     if versions:
         key, generation = asked.get("key-marker", ""), asked.get("generation-marker", "")
-        if key and generation.isdigit() and int(generation) < _LAST:
+        if key and generation.isascii() and generation.isdigit() and int(generation[:20]) < _LAST:
             return key, int(generation) + 1
     else:
         key = asked.get("start-after", "") if asked.get("list-type") == "2" else asked.get("marker", "")
