@@ -10,6 +10,7 @@ from scripts.localcloud.console.room import ConsoleRoom
 from scripts.localcloud.context import Context, Room
 from scripts.localcloud.control import ControlRoom
 from scripts.localcloud.logging.room import LoggingRoom
+from scripts.localcloud.monitoring.room import MonitoringRoom
 from scripts.localcloud.run.room import RunRoom
 from scripts.localcloud.scheduler.room import SchedulerRoom
 from scripts.localcloud.storage.room import StorageRoom
@@ -25,6 +26,7 @@ def open_rooms(context: Context, stopping: asyncio.Event) -> dict[str, Room]:
     run = rooms["run"] = RunRoom(context, storage, logging)
     scheduler = rooms["scheduler"] = SchedulerRoom(context, timing.clock, logging)
     rooms["admin"] = AdminRoom(context)
+    rooms["monitoring"] = MonitoringRoom(context, timing.clock, storage)
     rooms["upstream"] = UpstreamRoom(context)
     rooms["control"] = ControlRoom(context, rooms, stopping)
     # first, so that a browser's GET / is the console's

@@ -63,6 +63,11 @@ class Documents:
         )  # fmt: skip
         return [json.loads(row["document"]) for row in rows]
 
+    def matching(self, pattern: str) -> list[Document]:
+        """The documents whose name fits a pattern with `*` (which spans slashes too)."""
+        rows = self._db.rows("SELECT document FROM admin_documents WHERE name GLOB ? ORDER BY name", pattern)
+        return [json.loads(row["document"]) for row in rows]
+
     def count(self) -> int:
         """How many documents there are."""
         row = self._db.row("SELECT COUNT(*) AS n FROM admin_documents")

@@ -1,0 +1,121 @@
+"""timeSeries.list of Cloud Monitoring v3, and the reading of a filter and an aggregation for whoever evaluates them."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+
+from scripts.localcloud.admin.documents import page
+from scripts.localcloud.context import Context
+from scripts.localcloud.logging.times import to_nanoseconds
+from scripts.localcloud.monitoring import language, series
+from scripts.localcloud.monitoring.gauges import Gauges
+from scripts.localcloud.monitoring.log_metrics import LogMetrics
+from scripts.localcloud.monitoring.series import Aggregation, Series
+from scripts.localcloud.web import ApiError, Request, Response, Route
+
+_LONGEST_S = 42 * 86400.0
+_MOST_WINDOWS = 100_000
+
+
+class Queries:
+    """The route, and find() for alert policies."""
+
+    def __init__(self, context: Context, metrics: LogMetrics, gauges: Gauges) -> None:
+        self._context = context
+        self._metrics = metrics
+        self._gauges = gauges
+
+    def routes(self) -> list[Route]:
+        return [Route("GET", "/v3/projects/{project}/timeSeries", self._list)]
+
+    async def find(self, project: str, predicate: language.Predicate, start_s: float, end_s: float) -> list[Series]:
+        """The series of a project that a filter matches, with samples from a day before the interval on."""
+        self._gauges.sample(at_least_every_s=1.0)
+        since = start_s - series.LOOK_BACK_S
+        found = self._gauges.series(project, since, end_s) + await self._metrics.series(project, since, end_s)
+        return [each for each in found if predicate(each)]
+
+    async def _list(self, request: Request) -> Response:
+        predicate = predicate_of(request.query.get("filter", ""), "filter")
+        wanted = _asked(request)
+        end_s = _time(request, "interval.endTime")
+        start_s = _time(request, "interval.startTime") if request.query.get("interval.startTime") else end_s
+        if not 0 <= end_s - start_s <= _LONGEST_S:
+            raise ApiError(400, "interval: expected startTime before endTime, and at most 6 weeks between them.")
+        if wanted.period_s and (end_s - start_s) / wanted.period_s > _MOST_WINDOWS:
+            raise ApiError(400, f"aggregation.alignmentPeriod: more than {_MOST_WINDOWS} points a series.")
+        found = await self.find(request.params["project"], predicate, start_s, end_s)
+        for each in found:
+            if problem := series.problem(each, wanted):
+                raise ApiError(400, f"aggregation.perSeriesAligner: {problem}.")
+        results = await asyncio.to_thread(series.aggregated, found, wanted, start_s, end_s)
+        bare = request.query.get("view") in ("HEADERS", "1")
+        shown = [_shown(each, wanted.period_s, bare) for each in results]
+        return Response.of_json({**page(shown, request, "timeSeries"), "unit": "By" if _bytes(results) else "1"})
+
+
+def predicate_of(text: Any, place: str) -> language.Predicate:
+    """Raises ApiError 400."""
+    try:
+        return language.parse(str(text or ""))
+    except language.BadFilter as error:
+        raise ApiError(400, f"{place}: {error}.") from None
+
+
+def aggregation_of(given: dict[str, Any], place: str) -> Aggregation:
+    """An Aggregation of the API, checked. Raises ApiError 400."""
+    aligner = given.get("perSeriesAligner") or "ALIGN_NONE"
+    reducer = given.get("crossSeriesReducer") or "REDUCE_NONE"
+    for name, value, known in (
+        ("perSeriesAligner", aligner, series.ALIGNERS),
+        ("crossSeriesReducer", reducer, series.REDUCERS),
+    ):
+        if value not in known:
+            raise ApiError(400, f"{place}.{name}: expected one of {', '.join(known)} (imitated here), found {value!r}.")
+    text = str(given.get("alignmentPeriod") or "0s")
+    number = text.removesuffix("s")
+    if not (text.endswith("s") and number.replace(".", "", 1).isdigit() and number.isascii() and len(number) < 12):
+        raise ApiError(400, f"{place}.alignmentPeriod: expected a duration such as 60s, found {text[:50]!r}.")
+    period_s = float(number)
+    if aligner != "ALIGN_NONE" and not 60 <= period_s <= 104 * 7 * 86400:
+        raise ApiError(400, f"{place}.alignmentPeriod: expected at least 60s with {aligner}, found {text}.")
+    if reducer != "REDUCE_NONE" and aligner == "ALIGN_NONE":
+        raise ApiError(400, f"{place}.perSeriesAligner: required with {reducer}.")
+    return Aggregation(period_s, aligner, reducer, tuple(given.get("groupByFields") or ()))
+
+
+def time_text(at: float) -> str:
+    """Seconds since the epoch as the API writes times."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _asked(request: Request) -> Aggregation:
+    if any(key.startswith("secondaryAggregation.") for key in request.query):
+        raise ApiError(400, "secondaryAggregation: not imitated by the stand-in.")
+    names = ("alignmentPeriod", "perSeriesAligner", "crossSeriesReducer")
+    given: dict[str, Any] = {name: request.query.get(f"aggregation.{name}") for name in names}
+    given["groupByFields"] = request.query_all.get("aggregation.groupByFields")
+    return aggregation_of(given, "aggregation")
+
+
+def _time(request: Request, name: str) -> float:
+    text = request.query.get(name, "")
+    found = to_nanoseconds(text)
+    if found is None:
+        raise ApiError(400, f"{name}: expected an RFC 3339 time, found {text[:50]!r}.")
+    return found / 1e9
+
+
+def _shown(found: Series, period_s: float, bare: bool) -> dict[str, Any]:
+    shown = series.written(found, period_s)
+    for point in shown["points"]:
+        point["interval"] = {key: time_text(at) for key, at in point["interval"].items()}
+    if bare:
+        del shown["points"]
+    return shown
+
+
+def _bytes(found: list[Series]) -> bool:
+    return bool(found) and all(each.metric.endswith("total_bytes") for each in found)

@@ -1,0 +1,122 @@
+"""The Cloud Monitoring room: log-based metrics, time series, alert policies evaluated by the clock, incidents."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from scripts.localcloud.admin.documents import Document, Documents
+from scripts.localcloud.clock import Clock
+from scripts.localcloud.context import Context
+from scripts.localcloud.monitoring.gauges import EVERY_S, Gauges
+from scripts.localcloud.monitoring.incidents import Incidents
+from scripts.localcloud.monitoring.log_metrics import LogMetrics
+from scripts.localcloud.monitoring.policies import Policies
+from scripts.localcloud.monitoring.queries import Queries
+from scripts.localcloud.storage.events import TOPIC
+from scripts.localcloud.storage.room import StorageRoom
+from scripts.localcloud.web import ApiError, Request, Response, Route
+
+log = logging.getLogger("localcloud")
+EVALUATED_EVERY_S = 60.0
+
+
+class MonitoringRoom:
+    """A timer of the clock: policies once a minute, bucket sizes every five minutes after a change."""
+
+    def __init__(self, context: Context, clock: Clock, storage: StorageRoom) -> None:
+        self._context = context
+        self._clock = clock
+        self._documents = Documents(context.db)
+        self._metrics = LogMetrics(context, self._documents)
+        self._gauges = Gauges(context, storage)
+        self._queries = Queries(context, self._metrics, self._gauges)
+        self._incidents = Incidents(context, self._queries)
+        self._policies = Policies(context, self._documents, self._policy_changed)
+        self._evaluate_at: float | None = None
+        self._sample_at: float | None = None
+        self._evaluation: asyncio.Task[None] | None = None
+        context.listen(TOPIC, self._bytes_changed)
+
+    def routes(self) -> list[Route]:
+        own = [Route("GET", "/_local/incidents", self._list)]
+        return [*self._metrics.routes(), *self._queries.routes(), *self._policies.routes(), *own]
+
+    async def start(self) -> None:
+        """Evaluate from the next minute on, when there are policies."""
+        self._plan()
+        self._clock.add(self)
+
+    async def stop(self) -> None:
+        """Give an evaluation up."""
+        if self._evaluation is not None:
+            self._evaluation.cancel()
+
+    def status(self) -> dict[str, Any]:
+        return {"policies": len(self._enabled()), "open_incidents": len(self._incidents.listed("open"))}
+
+    def incidents(self, state: str = "") -> list[Document]:
+        """For other rooms: incidents, the newest first."""
+        return self._incidents.listed(state)
+
+    def next_at(self) -> float | None:
+        """When policies are evaluated or sizes sampled next."""
+        return min((at for at in (self._evaluate_at, self._sample_at) if at is not None), default=None)
+
+    def ring(self) -> None:
+        """Do what is due."""
+        now = self._clock()
+        if self._sample_at is not None and self._sample_at <= now:
+            self._sample_at = None
+            self._gauges.sample()
+        if self._evaluate_at is not None and self._evaluate_at <= now:
+            self._evaluate_at = _next_minute(now)
+            if self._evaluation is None or self._evaluation.done():
+                self._evaluation = asyncio.create_task(self._evaluate())
+
+    async def settle(self) -> None:
+        """Wait for the evaluation under way."""
+        if self._evaluation is not None:
+            await asyncio.wait([self._evaluation])
+
+    async def _evaluate(self) -> None:
+        for policy in self._enabled():
+            try:
+                await self._incidents.evaluate(policy)
+            except Exception:
+                log.exception("alert policy %s could not be evaluated", policy["name"])
+
+    def _enabled(self) -> list[Document]:
+        found = self._documents.matching("projects/*/alertPolicies/*")
+        return [policy for policy in found if policy.get("enabled", True)]
+
+    def _policy_changed(self, name: str, policy: Document | None) -> None:
+        self._incidents.forget(name)
+        if policy is not None:
+            self._incidents.begin(policy)
+        self._plan()
+
+    def _plan(self) -> None:
+        now = self._clock()
+        if not self._enabled():
+            self._evaluate_at = None
+        elif self._evaluate_at is None:
+            self._evaluate_at = _next_minute(now)
+        self._clock.changed()
+
+    def _bytes_changed(self, event: Any) -> None:
+        self._gauges.changed(event.bucket)
+        if self._sample_at is None:
+            self._sample_at = self._clock() + EVERY_S
+            self._clock.changed()
+
+    async def _list(self, request: Request) -> Response:
+        state = request.query.get("state", "")
+        if state not in ("", "open", "closed"):
+            raise ApiError(400, f"state: expected open or closed, found {state[:50]!r}.")
+        return Response.of_json({"incidents": self._incidents.listed(state, request.query.get("project", ""))})
+
+
+def _next_minute(now: float) -> float:
+    return (now // EVALUATED_EVERY_S + 1) * EVALUATED_EVERY_S
