@@ -104,6 +104,8 @@ def fill(standin: Any) -> None:
         put(standin, "shelf", f"manifests/{version}.json", manifest(version, f"m{EVIL}", size_bytes))
         put(standin, "shelf", f"manifests/{version}.done", {})
     put(standin, "shelf", "manifests/v3.json", "{")
+    put(standin, "shelf", "manifests/v4.json", manifest("v4", "huge", 10**400))
+    put(standin, "shelf", "manifests/v5.json", '{"models": [], "total_size_bytes": Infinity, "created_at": ""}')
     put(standin, "shelf", "statements/1.dsse.json", statement(1, "v1", "the first"))
     put(standin, "shelf", "statements/2.dsse.json", statement(2, "v2", EVIL))
     put(standin, "shelf", "statements/10.dsse.json", statement(10, "v1", "rolled back"))
@@ -111,7 +113,7 @@ def fill(standin: Any) -> None:
     for _ in range(2):
         put(standin, "shelf", f"x/{EVIL}", "body")
     env = {"DB_PASSWORD": "hunter2", "ODD": EVIL}
-    standin.post(f"{SERVING}/services", service("web", env=env, container={"command": None}, labels={"team": "a"}))
+    standin.post(f"{SERVING}/services", service("web", env=env, container={"command": None}, labels={"team": EVIL}))
     standin.post(f"{RUN}/jobs", job("sync", container={"command": None, "image": HELLO}))
     standin.post(f"{RUN}/jobs/sync:run")
     target = {"uri": "https://run.googleapis.com/v2/projects/demo/locations/europe-west1/jobs/sync:run"}
@@ -122,6 +124,7 @@ def fill(standin: Any) -> None:
     wait(lambda: json_of(standin, "jobs")["jobs"][0]["executions"][0]["state"] == "succeeded")
     identity = json_of(standin, "instances")["instances"][0]["id"]
     told = {"message": f"gate {EVIL}", "cache_hit": True, "reason": "match", "manifest_version": "v1"}
+    log(standin, {"textPayload": "old", "timestamp": "1900-01-01T00:00:00Z"})
     log(standin, {"jsonPayload": told, "labels": {"instanceId": identity}}, {"textPayload": f"plain {EVIL} \ud800"})
 
 
@@ -240,11 +243,11 @@ def test_jobs_tell_status_and_duration(full: Any) -> None:
 def test_buckets_tell_the_active_version_and_noncurrent_generations(full: Any) -> None:
     (found,) = json_of(full, "buckets")["buckets"]
     versions = {each["version"]: each for each in found["versions"]}
-    assert [each["version"] for each in found["versions"]] == ["v3", "v2", "v1"]
+    assert [each["version"] for each in found["versions"]] == ["v5", "v4", "v3", "v2", "v1"]
     assert [(each["active"], each["serial"], each["size_bytes"]) for each in versions.values()] == [
-        (False, None, None), (False, 2, 2 << 20), (True, 10, 1 << 20)
+        (False, None, None), (False, None, None), (False, None, None), (False, 2, 2 << 20), (True, 10, 1 << 20)
     ]  # fmt: skip
-    assert versions["v3"]["problem"] and not versions["v3"]["complete"]
+    assert all(versions[name]["problem"] and not versions[name]["complete"] for name in ("v3", "v4", "v5"))
     assert found["noncurrent"] == 1 and found["newest_noncurrent"][0]["name"] == f"x/{EVIL}"
 
 
@@ -253,6 +256,7 @@ def test_statements_are_decoded_and_said_to_be_unchecked(full: Any) -> None:
     (bucket,) = answer["buckets"]
     assert [each["serial"] for each in bucket["statements"]] == [11, 10, 2, 1]
     assert bucket["statements"][0]["problem"] and bucket["statements"][1]["reason"] == "rolled back"
+    assert [each["newest"] for each in bucket["statements"]] == [False, True, False, False]
     assert answer["note"] == "signature not checked here"
     assert "Signature not checked here" in send(full, "GET", "/", headers=HTML)[2]
 

@@ -17,6 +17,7 @@ _STATEMENTS = 50
 _VERSIONS = 30
 _LARGEST_BYTES = 4 << 20
 _MOST_READ = 2000
+_NO_SIZE = 1 << 63
 _CHEAP_S = 0.02
 _PAUSES = 30  # what is dear takes at most a thirtieth of the daemon's time
 
@@ -52,7 +53,11 @@ class Shelves:
         for name in self._names():
             every = self._statements(name)
             if every:
-                shown = [{**each, "age_s": _age(each["created_at"], now)} for each in every[:_STATEMENTS]]
+                newest = next((each["serial"] for each in every if not each["problem"]), None)
+                shown = [
+                    {**each, "newest": each["serial"] == newest, "age_s": _age(each["created_at"], now)}
+                    for each in every[:_STATEMENTS]
+                ]
                 found.append({"name": name, "total": len(every), "statements": shown})
         return {"buckets": found, "note": "signature not checked here"}
 
@@ -105,12 +110,13 @@ class Shelves:
                 {
                     "name": str(each["name"]), "kind": str(each["kind"]), "source": str(each["source"]),
                     "revision": str(each["revision"]),
-                    "size_bytes": sum(int(file["size_bytes"]) for file in each["files"]), "files": len(each["files"]),
+                    "size_bytes": _size(sum(int(file["size_bytes"]) for file in each["files"])),
+                    "files": len(each["files"]),
                 }
                 for each in value["models"]
             ]  # fmt: skip
-            total, created = int(value["total_size_bytes"]), str(value["created_at"])
-        except (KeyError, TypeError, ValueError):
+            total, created = _size(value["total_size_bytes"]), str(value["created_at"])
+        except (KeyError, TypeError, ValueError, OverflowError):
             return {"models": [], "size_bytes": None, "created_at": None, "problem": "the manifest cannot be read"}
         return {"models": models, "size_bytes": total, "created_at": created, "problem": ""}
 
@@ -138,6 +144,14 @@ class Shelves:
                 self._read.clear()
             self._read[key] = _load(stored)
         return self._read[key]
+
+
+def _size(given: Any) -> int:
+    """Bytes as a whole number. Raises ValueError, TypeError or OverflowError for what cannot be a size."""
+    size_bytes = int(given)
+    if not 0 <= size_bytes < _NO_SIZE:
+        raise ValueError("no size")
+    return size_bytes
 
 
 def _load(stored: StoredObject) -> Any:

@@ -83,5 +83,5 @@ def _plain(value: Any) -> str:
 
 
 def _short(text: str) -> str:
-    shown = redact(text)
+    shown = redact(text[: 2 * _LONGEST_TEXT])
     return shown if len(shown) <= _LONGEST_TEXT else shown[:_LONGEST_TEXT] + " …"

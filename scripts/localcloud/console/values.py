@@ -71,18 +71,22 @@ def moment(text: Any) -> float | None:
 
 def clock_time(text: str) -> str:
     """14:37:00.798 of an RFC 3339 time in UTC; the text itself when it is none."""
-    seconds = moment(text)
-    if seconds is None:
-        return text
-    return datetime.fromtimestamp(seconds, UTC).strftime("%H:%M:%S.%f")[:-3]
+    return _written(text, "%H:%M:%S.%f", -3) or text
 
 
 def day_time(text: str | None) -> str:
     """2026-11-20 14:37 UTC of an RFC 3339 time; an en dash for None."""
+    return _written(text, "%Y-%m-%d %H:%M UTC") or text or "–"
+
+
+def _written(text: Any, form: str, end: int | None = None) -> str:
     seconds = moment(text)
     if seconds is None:
-        return text or "–"
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        return ""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime(form)[:end]
+    except (ValueError, OverflowError, OSError):  # the year 0 or 10000, by its time zone
+        return ""
 
 
 def between(start: Any, end: Any) -> float | None:

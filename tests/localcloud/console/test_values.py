@@ -38,7 +38,8 @@ def test_times_of_any_precision_and_what_is_no_time() -> None:
     assert values.moment("soon") is None
     assert values.moment(7) is None
     assert values.clock_time("2026-11-20T15:37:00.5+01:00") == "14:37:00.500"
-    assert values.clock_time("soon") == "soon"
+    for odd in ("soon", "0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00"):
+        assert values.clock_time(odd) == values.day_time(odd) == odd
     assert values.day_time("2026-11-20T14:37:00Z") == "2026-11-20 14:37 UTC"
     assert values.day_time(None) == "–"
     assert values.between("2026-11-20T14:37:00Z", "2026-11-20T14:38:30Z") == 90
