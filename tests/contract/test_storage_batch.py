@@ -60,11 +60,11 @@ def test_parts_are_answered_by_their_ids(shared_standin: Any, bucket: Any) -> No
     bucket.blob("here").upload_from_string("x")
     get = f"GET /storage/v1/b/{bucket.name}/o/here?alt=json HTTP/1.1\nHost: storage.gcp.internal\n\n"
     absolute = f"GET http://storage.gcp.internal/storage/v1/b/{bucket.name} HTTP/1.1\naccept: */*\n\n"
-    calls = batch(get, absolute, "GET /_local/status HTTP/1.1\n\n", "nonsense")
+    calls = batch(get, absolute, "GET /_local/status HTTP/1.1\n\n", "nonsense", "GET http://[/x\n\n")
     status, told = post(f"{shared_standin.url}/batch/storage/v1", calls, 'multipart/mixed; boundary="===b=="')
     assert status == 200
     parts = told.decode().split("--batch_")[1:-1]
-    assert [part.split("HTTP/1.1 ")[1][:3] for part in parts] == ["200", "200", "400", "400"]
+    assert [part.split("HTTP/1.1 ")[1][:3] for part in parts] == ["200", "200", "400", "400", "400"]
     assert all(f"Content-ID: <response-x+{number}>" in part for number, part in enumerate(parts))
     assert json.loads(parts[0].rpartition("\r\n\r\n")[2])["name"] == "here"
 

@@ -5,8 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import http.client
+import re
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -262,3 +267,37 @@ def test_a_bucket_s_own_host_and_signed_urls(ask: Ask, bucket: Any) -> None:
     assert (split.status, split.code) == (400, "InvalidArgument"), "no header may be added through a value"
     for query in ({"versions": "", "key-marker": "a", "generation-marker": "²"}, {"partNumber": "²", "uploadId": "x"}):
         assert ask("GET", f"/{bucket.name}/", query=query).status == 200
+
+
+def test_signed_urls_of_the_library_work_until_they_expire(bucket: Any, shared_standin: Any) -> None:
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+    from google.auth.crypt import RSASigner
+    from google.oauth2.service_account import Credentials
+
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    pem = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(*form)
+    signer = Credentials(RSASigner.from_string(pem), "me@demo.iam.gserviceaccount.com", "https://unused.example/token")
+    blob = bucket.blob("by url/ä")
+
+    def call(method: str, age_s: int = 0, body: bytes | None = None, version: str = "v4") -> tuple[int, bytes]:
+        times: dict[str, Any] = {"expiration": int(time.time()) - age_s + 60}
+        if version == "v4":
+            made = (datetime.now(UTC) - timedelta(seconds=age_s)).strftime("%Y%m%dT%H%M%SZ")
+            times = {"expiration": 60}
+        url = blob.generate_signed_url(
+            version=version, method=method, credentials=signer, api_access_endpoint=shared_standin.url, **times
+        )
+        url = re.sub(r"X-Goog-Date=[^&]+", f"X-Goog-Date={made}", url) if version == "v4" else url
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, body, method=method), timeout=20) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+
+    for version in ("v4", "v2"):
+        assert call("PUT", body=version.encode(), version=version)[0] == 200
+        assert call("GET", version=version) == (200, version.encode())
+        status, told = call("GET", age_s=120, version=version)
+        assert (status, b"<Code>ExpiredToken</Code>" in told) == (400, True)
+    assert call("DELETE")[0] == 204

@@ -61,7 +61,10 @@ class Batch:
         if match is None:
             raise ApiError(400, "A part of the batch does not begin with a request line.", "badRequest")
         headers, body = _headers(rest)
-        url = urlsplit(match[2])
+        try:
+            url = urlsplit(match[2])
+        except ValueError:
+            raise ApiError(400, f"A part of the batch has no valid address: {match[2][:100]!r}", "badRequest") from None
         if not url.path.startswith("/storage/v1/"):
             raise ApiError(400, f"A batch cannot hold {url.path[:100]!r}: only calls of /storage/v1/.", "badRequest")
         query, query_all = parse_query(url.query)
