@@ -251,6 +251,8 @@ def test_policies_live_their_life(watch: Watch) -> None:
         {"conditions": [above("x", 1, filter="metric.type")]},
         {"conditions": [above("x", 1, comparison="MORE")]},
         {"conditions": [above("x", 1, duration="90s")]},
+        {"conditions": [above("x", 1, thresholdValue="many")]},
+        {"conditions": [above("x", 1, trigger={"percent": "nan"})]},
         {"conditions": [above("x", 1, aggregations=[{"perSeriesAligner": "ALIGN_PERCENTILE_99"}])]},
         {"conditions": [above("x", 1, aggregations=[{"perSeriesAligner": "ALIGN_SUM", "alignmentPeriod": "5s"}])]},
         {"conditions": [{"displayName": "x", "conditionAbsent": {"filter": 'metric.type="x"', "duration": "60s"}}]},

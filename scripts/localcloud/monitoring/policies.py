@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Callable
 from typing import Any
@@ -201,6 +202,9 @@ def _check_condition(kind: str, given: Any, place: str) -> None:
         raise ApiError(
             400, f"{place}.comparison: expected {' or '.join(COMPARISONS)}, found {given.get('comparison')!r}."
         )
+    for name, number in (("thresholdValue", given.get("thresholdValue")), *(given.get("trigger") or {}).items()):
+        if not _finite(number or 0):
+            raise ApiError(400, f"{place}.{name}: expected a number, found {str(number)[:50]!r}.")
     if waited_s % 60:
         raise ApiError(400, f"{place}.duration: expected whole minutes, found {given['duration']!r}.")
 
@@ -211,6 +215,14 @@ def duration_s(text: Any, place: str) -> float:
     if not (number.isascii() and number.isdigit() and len(number) < 9 and (text is None or str(text).endswith("s"))):
         raise ApiError(400, f"{place}: expected a duration such as 300s, found {str(text)[:50]!r}.")
     return float(number)
+
+
+def _finite(number: Any) -> bool:
+    """Numbers may travel as text."""
+    try:
+        return math.isfinite(float(number))
+    except ValueError:
+        return False
 
 
 def _unfiltered(request: Request) -> None:
