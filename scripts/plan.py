@@ -35,7 +35,7 @@ class Change:
         """The change on one line of plain text."""
         where = f"{self.target} {self.path}".strip()
         if self.action is Action.UPDATE:
-            return f"{self.action.sign} {where}: {_short(self.before)} → {_short(self.after)}"
+            return f"{self.action.sign} {where}: {' → '.join(_apart(_text(self.before), _text(self.after)))}"
         value = self.after if self.action is not Action.DELETE else self.before
         return f"{self.action.sign} {where}" + (f": {_short(value)}" if value is not None else "")
 
@@ -75,6 +75,22 @@ class Plan:
         return {"title": self.title, "changes": [change.as_json() for change in self.changes]}
 
 
+def _text(value: Any) -> str:
+    if value in (None, ""):
+        return "nothing"
+    return value if isinstance(value, str) else repr(value)
+
+
 def _short(value: Any, limit: int = 100) -> str:
-    text = value if isinstance(value, str) else repr(value)
+    text = _text(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _apart(before: str, after: str, limit: int = 100) -> tuple[str, str]:
+    """Two texts on one line: of long ones the parts around their first difference."""
+    if max(len(before), len(after)) <= limit:
+        return before, after
+    same = next((place for place, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), 0)
+    start = max(0, same - limit // 4)
+    lead = "…" if start else ""
+    return lead + _short(before[start:], limit), lead + _short(after[start:], limit)

@@ -26,6 +26,15 @@ def test_an_empty_plan_says_so_and_long_values_are_cut() -> None:
     assert "…" in line
 
 
+def test_of_long_values_the_first_difference_is_shown() -> None:
+    same = "x" * 300
+    line = Change(Action.UPDATE, "service s", "env.X", f"{same} red {same}", f"{same} blue {same}").line()
+    assert len(line) < 250
+    assert "red" in line.split(" → ")[0]
+    assert "blue" in line.split(" → ")[1]
+    assert Change(Action.UPDATE, "s", "x", "", "red").line() == "~ s x: nothing → red"
+
+
 def test_json_leaves_out_what_is_empty_and_keeps_falsy_values() -> None:
     change = Change(Action.UPDATE, "service s", "spec.min", 0, False)
     assert change.as_json() == {

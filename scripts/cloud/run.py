@@ -45,9 +45,14 @@ class ServiceState:
         return spec
 
     @property
+    def container_env(self) -> dict[str, str]:
+        """The plain variables of its template."""
+        return _plain_env(self.spec.get("template", {}).get("spec", {}))
+
+    @property
     def min_serial(self) -> int:
         """MODEL_MIN_SERIAL of its template; 0 when that is missing or no number."""
-        text = _plain_env(self.spec.get("template", {}).get("spec", {})).get("MODEL_MIN_SERIAL", "")
+        text = self.container_env.get("MODEL_MIN_SERIAL", "")
         return int(text) if text.isascii() and text.isdigit() else 0
 
     def percent(self, revision: str) -> int:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from scripts.cloud import run
 from scripts.plan import Action, Change, Plan
 from scripts.rendering import diff, render
 from scripts.service import ownership
@@ -18,6 +19,7 @@ from scripts.service.target import Target
 SECRET = re.compile(r"(?i)token|secret|passw|credential|api_?key|private")
 HIDDEN = "[redacted]"
 ATTEMPT = "modelshelf.dev/attempt"
+SPECS = "MODEL_SPECS"
 MISSES: Mapping[str, str] = {
     "no_trusted_version": "no trusted version is published",
     "files_missing": "files of the published version are missing or damaged",
@@ -52,9 +54,21 @@ def sync_reason(target: Target, live: Live, mode: SyncMode) -> str:
         return "asked for"
     cache = target.settings.cache
     decision = live.models.decision
-    if mode is SyncMode.NEVER or decision.hit or not cache.enabled or cache.version:
+    if mode is SyncMode.NEVER or not cache.enabled or cache.version:
         return ""
-    return MISSES[decision.reason]
+    if not decision.hit:
+        return MISSES[decision.reason]
+    return (
+        "what is wanted of the models has changed"
+        if live.models.hold is None and _wants_other_models(target, live)
+        else ""
+    )
+
+
+def _wants_other_models(target: Target, live: Live) -> bool:
+    """Whether the service runs with other models, or other files of them: a manifest does not tell the patterns."""
+    before = live.service.container_env.get(SPECS) if live.service is not None else None
+    return before is not None and before != run.service_state(desired_service(target, live)).container_env.get(SPECS)
 
 
 def warnings(target: Target, live: Live) -> list[str]:

@@ -63,6 +63,19 @@ def test_a_failing_job_shows_its_last_words(make: Make, listener: Listener) -> N
     assert listener.failures == ["models"]
 
 
+def test_other_files_of_a_model_are_synced_by_the_next_deploy(make: Make, listener: Listener) -> None:
+    auto = Options(sync="auto")
+    settings = make(service=TABULAR | {"min_instances": 0})
+    deploy.deploy(settings, auto, listener)
+    assert deploy.plan_deploy(settings, auto).empty
+    renamed = make(service={"env": {"COLOUR": "red"}})
+    assert not any(line.startswith("»") for line in deploy.plan_deploy(renamed, auto).lines())
+    (model,) = settings.models
+    other = settings.model_copy(update={"models": (model.model_copy(update={"files": ("*.json",)}),)})
+    assert any("what is wanted of the models" in line for line in deploy.plan_deploy(other, auto).lines())
+    assert not any(line.startswith("»") for line in deploy.plan_deploy(other, NEVER).lines())
+
+
 def test_the_floor_of_a_service_never_sinks(make: Make, listener: Listener) -> None:
     settings = make(service=TABULAR | {"min_instances": 0})
     reached = target.reach(settings)
