@@ -49,6 +49,7 @@ RUNBOOK = [
     ),
     (f"gsutil ls -lh {BUCKET}/ollama/", "TOTAL:"),
     (f"gcloud run jobs executions list --job {SYNC} {REGION} --limit 1 --format='table(name,status,startTime)'", SYNC),
+    ("gcloud alpha monitoring policies list --filter='displayName~\"Tabular\"' --format='value(name)'", ""),
     (f"gsutil ls -L -b {BUCKET}", "Bucket Policy Only enabled:.*True"),
     (
         "gcloud logging read 'jsonPayload.cache_hit:* timestamp>=\"2026-01-01T00:00:00Z\"' --format=json",
