@@ -17,7 +17,6 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import ClassVar
 
-
 # Remedies that many errors share; see OpsError on ENVIRONMENT.
 SYNC = "Run: ./dev invoke sync --env ENVIRONMENT"
 STATUS = "Run: ./dev invoke status --env ENVIRONMENT"

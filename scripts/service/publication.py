@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -93,9 +93,20 @@ def published(execution: str, record: dict[str, Any] | None, seconds: float) -> 
 
 
 def warnings(target: Target, execution: str) -> list[str]:
-    """What an execution warned of, as far as the logs have it already."""
-    found = target.logs.entries(both(of_job(target.job_name, execution), "severity>=WARNING"), limit=20)
-    return [entry.text for entry in found]
+    """What an execution warned of, and the tags that moved upstream, as far as the logs have it already."""
+    source = of_job(target.job_name, execution)
+    warned = target.logs.entries(both(source, "severity>=WARNING"), limit=20)
+    ended = target.logs.entries(both(source, "jsonPayload.moved:*"), limit=1, newest_first=True)
+    tags = [tag for entry in ended for tag in entry.fields.get("moved") or ()]
+    return [*(entry.text for entry in warned), *(_moved(target, tag) for tag in tags)]
+
+
+def _moved(target: Target, tag: Mapping[str, str]) -> str:
+    place = f"models[].revision in environments/{target.environment}.yaml"
+    return (
+        f"{tag['source']} names {tag['upstream'][:19]}… upstream by now; {tag['published'][:19]}… stays published. "
+        f"To take the new one set {place} to {tag['upstream']}"
+    )
 
 
 class _Progress:

@@ -11,6 +11,7 @@ from scripts.models import signing, statements
 from scripts.service import deploy, inventory, observe, status, sync, target
 from scripts.service.deploy import Options
 from scripts.service.target import Target
+from tests.conftest import StandIn
 from tests.service.conftest import Listener, Make
 
 pytestmark = pytest.mark.process
@@ -61,6 +62,17 @@ def test_a_failing_job_shows_its_last_words(make: Make, listener: Listener) -> N
     assert "library/gone" in failed.value.message
     assert "logs --job" in failed.value.remedy
     assert listener.failures == ["models"]
+
+
+def test_a_tag_that_moved_is_told_and_changes_nothing(make: Make, shared_standin: StandIn, listener: Listener) -> None:
+    settings = make(service=TABULAR)
+    first = sync.sync(settings, "tabular", listener)
+    tag = {"kind": "ollama", "name": "library/synthetic", "tag": "tiny", "size_bytes": 100_001}
+    upstream = shared_standin.post("/_local/upstreams/tags", tag)["revision"]
+    second = sync.sync(settings, "tabular", listener)
+    assert (second.changed, second.version) == (False, first.version)
+    (told,) = [note for note in listener.notes if "stays published" in note]
+    assert told.endswith(f"models[].revision in environments/local.yaml to {upstream}")
 
 
 def test_other_files_of_a_model_are_synced_by_the_next_deploy(make: Make, listener: Listener) -> None:
