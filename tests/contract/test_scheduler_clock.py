@@ -185,6 +185,29 @@ def test_the_request_and_the_log_are_those_of_cloud_scheduler(standin: Any, targ
         discovery.validate("logging", "v2", "LogEntry", entry)
 
 
+def test_the_status_of_a_schedule_tells_the_next_run(standin: Any, target: Target) -> None:
+    from scripts.cloud.connect import connect_runtime
+    from scripts.service import schedule
+
+    to_noon(standin)
+    create(standin, target)
+    scheduler = connect_runtime("demo", "europe-west1", standin.url).scheduler()
+
+    def told() -> dict[str, str]:
+        found = scheduler.get("nightly")
+        assert found is not None
+        return dict(schedule.rows(found))
+
+    before = told()
+    assert before["next run"].endswith("T02:00:00Z") and before["last run"] == "never"
+    standin.post("/_local/clock", {"advance_s": DAY_S})
+    after = told()
+    assert after["last run"] == before["next run"] and after["last result"] == "ok"
+    assert after["next run"] > before["next run"]
+    scheduler.pause("nightly")
+    assert told()["next run"] == "not while it is paused"
+
+
 @pytest.mark.parametrize("body", ['{"advance_s": -1}', '{"advance_s": "1"}', '{"advance_s": 1e300}', "{}", "[]"])
 def test_time_goes_forward_only(shared_standin: Any, body: str) -> None:
     import urllib.error
