@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,16 @@ from scripts.cloud import discovery
 from tests.contract.run_support import api
 
 pytestmark = pytest.mark.process
-LOG = "projects/demo/logs/app"
+_projects = itertools.count(1)
 HITS = "logging.googleapis.com/user/hits"
 
 
 class Watch:
     """Clients on one stand-in, and the stand-in's clock."""
 
-    def __init__(self, standin: Any) -> None:
+    def __init__(self, standin: Any, project: str) -> None:
         self.standin = standin
+        self.parent = f"projects/{project}"
         self.logs = api(standin.url, "logging", "v2").projects().metrics()
         monitoring = api(standin.url, "monitoring", "v3").projects()
         self.series, self.policies = monitoring.timeSeries(), monitoring.alertPolicies()
@@ -34,38 +36,39 @@ class Watch:
 
     def write(self, *payloads: dict[str, Any], **entry: Any) -> None:
         resource = {"type": "cloud_run_revision", "labels": {"service_name": "tabular-service"}}
-        entries = [{"logName": LOG, "resource": resource, "jsonPayload": each, **entry} for each in payloads]
+        entries = [
+            {"logName": f"{self.parent}/logs/app", "resource": resource, "jsonPayload": each, **entry}
+            for each in payloads
+        ]
         self.standin.post("/v2/entries:write", {"entries": entries})
 
     def metric(self, name: str, text: str, **labels: str) -> Any:
         descriptor = {"metricKind": "DELTA", "valueType": "INT64", "labels": [{"key": key} for key in labels]}
         body: dict[str, Any] = {"name": name, "filter": text, "metricDescriptor": descriptor, "labelExtractors": labels}
-        made = self.logs.create(parent="projects/demo", body=body).execute()
+        made = self.logs.create(parent=self.parent, body=body).execute()
         discovery.validate("logging", "v2", "LogMetric", made)
         return made
 
     def read(self, text: str, start: str, end: str, **aggregation: Any) -> Any:
         options = {f"aggregation_{key}": value for key, value in aggregation.items()}
         listed = self.series.list(
-            name="projects/demo", filter=text, interval_startTime=start, interval_endTime=end, **options
+            name=self.parent, filter=text, interval_startTime=start, interval_endTime=end, **options
         ).execute()
         discovery.validate("monitoring", "v3", "ListTimeSeriesResponse", listed)
         return listed.get("timeSeries", [])
 
     def policy(self, **changes: Any) -> Any:
-        made = self.policies.create(
-            name="projects/demo", body={"displayName": "P", "combiner": "OR", **changes}
-        ).execute()
+        made = self.policies.create(name=self.parent, body={"displayName": "P", "combiner": "OR", **changes}).execute()
         discovery.validate("monitoring", "v3", "AlertPolicy", made)
         return made
 
     def incidents(self, state: str = "open") -> Any:
-        return self.standin.get(f"/_local/incidents?state={state}")["incidents"]
+        return self.standin.get(f"/_local/incidents?state={state}&project={self.parent[9:]}")["incidents"]
 
 
 @pytest.fixture
-def watch(standin: Any) -> Watch:
-    return Watch(standin)
+def watch(shared_standin: Any) -> Watch:
+    return Watch(shared_standin, f"project-{next(_projects)}")
 
 
 def above(metric: str, limit: float, **changes: Any) -> dict[str, Any]:
@@ -119,7 +122,7 @@ def test_metrics_count_what_was_logged_before_and_after(watch: Watch) -> None:
 
 def test_metrics_live_their_life(watch: Watch) -> None:
     watch.metric("a/b", 'severity>=ERROR AND jsonPayload.message=~"x"')
-    name = "projects/demo/metrics/a%2Fb"
+    name = f"{watch.parent}/metrics/a%2Fb"
     assert watch.logs.get(metricName=name).execute()["name"] == "a/b"
     start = watch.now()
     watch.write({"message": "x"}, severity="ERROR")
@@ -128,7 +131,7 @@ def test_metrics_live_their_life(watch: Watch) -> None:
     assert total(watch.read(text, start, watch.now())) == {"": 1}
     watch.logs.update(metricName=name, body={"name": "a/b", "filter": "severity=ALERT"}).execute()
     assert watch.read(text, start, watch.now()) == []
-    listed = watch.logs.list(parent="projects/demo").execute()
+    listed = watch.logs.list(parent=watch.parent).execute()
     discovery.validate("logging", "v2", "ListLogMetricsResponse", listed)
     assert [each["filter"] for each in listed["metrics"]] == ["severity=ALERT"]
     watch.logs.delete(metricName=name).execute()
@@ -140,11 +143,11 @@ def test_metrics_live_their_life(watch: Watch) -> None:
         {"extra": 1},
     ):
         body = {"name": "bad", "filter": "severity=ALERT", **bad}
-        assert refused(watch.logs.create(parent="projects/demo", body=body))[0] == 400
+        assert refused(watch.logs.create(parent=watch.parent, body=body))[0] == 400
 
 
 def test_bytes_of_buckets_are_series(watch: Watch, connect: Callable[..., Any]) -> None:
-    bucket = connect(watch.standin.url).create_bucket("sized", location="europe-west1")
+    bucket = connect(watch.standin.url, watch.parent[9:]).create_bucket("sized", location="europe-west1")
     start = watch.now()
     bucket.blob("a").upload_from_string(b"x" * 1000)
     watch.advance(600)
@@ -156,13 +159,13 @@ def test_bytes_of_buckets_are_series(watch: Watch, connect: Callable[..., Any]) 
     assert found[0]["resource"]["type"] == "gcs_bucket"
     bad = {"interval_endTime": watch.now(), "interval_startTime": start, "filter": text}
     bad |= {"aggregation_perSeriesAligner": "ALIGN_DELTA", "aggregation_alignmentPeriod": "60s"}
-    assert "ALIGN_DELTA" in refused(watch.series.list(name="projects/demo", **bad))[1]
+    assert "ALIGN_DELTA" in refused(watch.series.list(name=watch.parent, **bad))[1]
 
 
 def test_a_threshold_opens_and_ends_an_incident(watch: Watch) -> None:
     watch.metric("hits", "jsonPayload.hit=true")
     channel = watch.channels.create(
-        name="projects/demo", body={"type": "email", "labels": {"email_address": "a@b"}}
+        name=watch.parent, body={"type": "email", "labels": {"email_address": "a@b"}}
     ).execute()
     discovery.validate("monitoring", "v3", "NotificationChannel", channel)
     made = watch.policy(conditions=[above(HITS, 2, duration="120s")], notificationChannels=[channel["name"]])
@@ -200,7 +203,8 @@ def test_a_ratio_counts_the_hits_that_never_were(watch: Watch) -> None:
     assert watch.incidents() == []
 
 
-def test_absence_and_logs_and_all_of_them(watch: Watch, standin_at: Any, tmp_path: Path) -> None:
+def test_absence_and_logs_and_all_of_them(standin_at: Any, tmp_path: Path) -> None:
+    watch = Watch(standin_at(tmp_path / "cloud"), "demo")
     watch.metric("hits", "jsonPayload.hit=true")
     absent = {"filter": f'metric.type="{HITS}" resource.type="cloud_run_revision"', "duration": "600s"}
     silent = {"displayName": "silent", "conditionAbsent": absent}
@@ -217,7 +221,7 @@ def test_absence_and_logs_and_all_of_them(watch: Watch, standin_at: Any, tmp_pat
     watch.advance(60)
     assert {each["policyDisplayName"] for each in watch.incidents()} == {"any", "log", "both"}
     watch.standin.stop()
-    again = Watch(standin_at(watch.standin.state))
+    again = Watch(standin_at(watch.standin.state), "demo")
     assert len(again.incidents()) == 3
     again.write({"hit": True})
     again.advance(60)
@@ -235,7 +239,7 @@ def test_policies_live_their_life(watch: Watch) -> None:
     assert (
         off["enabled"] is False and off["userLabels"] == {"severity": "p1"} and off["conditions"] == made["conditions"]
     )
-    listed = watch.policies.list(name="projects/demo").execute()
+    listed = watch.policies.list(name=watch.parent).execute()
     discovery.validate("monitoring", "v3", "ListAlertPoliciesResponse", listed)
     assert listed["totalSize"] == 2
     watch.policies.delete(name=made["name"]).execute()
