@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from scripts.localcloud.upstream import corpus
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("scripts", "templates", "environments", "tasks.py", "noxfile.py", "pyproject.toml", "models.lock", "dev",
@@ -72,6 +75,9 @@ class House:
             return json.load(answer)
 
     def close(self) -> None:
+        """Stop its stand-in, if one ever started."""
+        if not (self.state / "cloud").exists():
+            return
         subprocess.run(
             ["invoke", "local.down"], cwd=self.root, env=self.environ, capture_output=True, timeout=60, check=False
         )
@@ -82,6 +88,13 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+@functools.cache
+def real_model() -> Path:
+    """The state folder that keeps the real model for every test of this checkout; fetched when it is not there."""
+    corpus.ensure(ROOT / ".local")
+    return ROOT / ".local"
 
 
 def build(folder: Path) -> House:
@@ -96,8 +109,7 @@ def build(folder: Path) -> House:
             shutil.copy2(source, root / part)
     house = House(root, folder / "state", free_port())
     for shared in ("wheels", "corpus"):
-        if (ROOT / ".local" / shared).is_dir():
-            shutil.copytree(ROOT / ".local" / shared, house.state / shared, copy_function=os.link)
+        shutil.copytree(real_model() / shared, house.state / shared, copy_function=os.link)
     return house
 
 

@@ -29,19 +29,19 @@ def test_staging_is_rehearsed_with_the_literal_commands(fresh_house: House) -> N
     house.json("status", "--env", "staging", **rehearsal)
 
 
-def test_without_endpoint_and_credentials_the_remedy_is_told(fresh_house: House) -> None:
+def test_without_endpoint_and_credentials_the_remedy_is_told(house: House) -> None:
     for spelling in (("--env", "staging"), ("--environment=staging",)):
-        refused = fresh_house.invoke("deploy", *spelling, code=4)
+        refused = house.invoke("deploy", *spelling, code=4)
         assert "gcloud auth application-default login" in refused.stderr
         assert refused.stdout == ""
 
 
-def test_an_endpoint_that_does_not_answer_is_told(fresh_house: House) -> None:
-    gone = fresh_house.invoke("deploy", "--env", "staging", code=4, MODELSHELF_ENDPOINT=fresh_house.url)
+def test_an_endpoint_that_does_not_answer_is_told(house: House) -> None:
+    gone = house.invoke("deploy", "--env", "staging", code=4, MODELSHELF_ENDPOINT=house.url)
     assert "local.up" in gone.stderr
 
 
-def test_an_unknown_or_missing_environment_lists_the_known_ones(fresh_house: House) -> None:
+def test_an_unknown_or_missing_environment_lists_the_known_ones(house: House) -> None:
     for arguments in (("deploy", "--env", "stagging"), ("deploy",)):
-        refused = fresh_house.invoke(*arguments, code=3)
+        refused = house.invoke(*arguments, code=3)
         assert "staging" in refused.stderr

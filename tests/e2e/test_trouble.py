@@ -6,15 +6,15 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import ROOT, House
+from tests.e2e.conftest import ROOT, House, build
+from tests.e2e.support import WITHOUT_POWER, on_small_disk, seal, unseal
 
 pytestmark = pytest.mark.process
-NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 
 
 def test_a_port_in_use_is_told(fresh_house: House) -> None:
@@ -44,16 +44,18 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_done(fresh_house: House, tm
     small = tmp_path / "small"
     small.mkdir()
     script = (
-        'mount -t tmpfs -o size=40m none "$1" && export MODELSHELF_STATE="$1/state" && mkdir "$1/state" && '
-        'ln -s "$2/wheels" "$1/state/wheels"; shift 2; "$@"; code=$?; invoke local.down >/dev/null 2>&1; exit $code'
+        'mkdir "$0/state" && ln -s "$1/wheels" "$0/state/wheels"; invoke deploy --env local; code=$?; '
+        'find "$0/state/cloud" -path "*statements*"; invoke local.down >/dev/null 2>&1; exit $code'
     )
     child = subprocess.run(
-        ["unshare", "-m", "sh", "-c", script, "sh", str(small), str(house.state), "invoke", "deploy", "--env", "local"],
-        cwd=house.root, env=house.environ, capture_output=True, text=True, timeout=170, check=False,
+        on_small_disk(small, 40, "sh", "-c", script, str(small), str(house.state)),
+        cwd=house.root, env={**house.environ, "MODELSHELF_STATE": str(small / "state")},
+        capture_output=True, text=True, timeout=170, check=False,
     )  # fmt: skip
     assert child.returncode in (1, 3, 4), child.stdout + child.stderr
     assert "Traceback" not in child.stdout + child.stderr
     assert any(word in child.stderr.lower() for word in ("disk", "space", "full")), child.stderr
+    assert "statements" not in child.stdout
 
 
 def test_an_absent_network_is_told(fresh_house: House) -> None:
@@ -69,47 +71,39 @@ def test_an_absent_network_is_told(fresh_house: House) -> None:
     assert not list(house.state.glob("cloud/**/sbert"))
 
 
-def as_nobody(house: House, *argv: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Run as another uid, with a Python that this uid may read."""
-    env = {**house.environ, "PYTHONPATH": str(site_packages(house)), "PYTHONDONTWRITEBYTECODE": "1", **environ}
+@pytest.fixture
+def sealed(tmp_path: Path) -> Iterator[Path]:
+    """A folder that tests make read-only; it can be removed afterwards."""
+    folder = tmp_path / "sealed"
+    folder.mkdir()
+    yield folder
+    unseal(folder)
+
+
+def powerless(folder: Path, environ: dict[str, str], *argv: str) -> subprocess.CompletedProcess[str]:
+    """Run in a read-only folder, as somebody whom its modes bind."""
+    seal(folder)
+    probe = subprocess.run([*WITHOUT_POWER, "touch", "x"], cwd=folder, capture_output=True, text=True, check=False)
+    assert "Permission denied" in probe.stderr, "the denial must be real"
     return subprocess.run(
-        [*NOBODY, *argv], cwd=house.root, env=env, capture_output=True, text=True, timeout=120, check=False
+        [*WITHOUT_POWER, *argv], cwd=folder, env=environ, capture_output=True, text=True, timeout=120, check=False
     )
 
 
-def site_packages(house: House) -> Path:
-    """The packages where another uid can read them: beside the test's own checkout, as hard links."""
-    target = house.root.parent / "site-packages"
-    if not target.exists():
-        source = Path(next(path for path in sys.path if path.endswith("site-packages")))
-        shutil.copytree(source, target, ignore=shutil.ignore_patterns("*.pyc", "discovery_cache"))
-    for parent in target.parents:
-        if parent.stat().st_uid == os.getuid() and not parent.stat().st_mode & 0o005:
-            parent.chmod(parent.stat().st_mode | 0o055)
-    return target
-
-
-def test_a_read_only_checkout_is_told(fresh_house: House) -> None:
-    """As another uid, whom file modes really bind."""
-    probe = as_nobody(fresh_house, "/usr/bin/python3", "-c", "open('x', 'w')")
-    assert "PermissionError" in probe.stderr, "the denial must be real"
-    child = as_nobody(fresh_house, "/usr/bin/python3", "-m", "invoke", "local.up", MODELSHELF_STATE="")
+def test_a_read_only_checkout_is_told(sealed: Path) -> None:
+    house = build(sealed)
+    environ = {**house.environ, "MODELSHELF_STATE": "", "PYTHONDONTWRITEBYTECODE": "1"}
+    child = powerless(house.root, environ, "invoke", "local.up")
     assert child.returncode == 3, child.stdout + child.stderr
     assert "Traceback" not in child.stdout + child.stderr
     assert "MODELSHELF_STATE" in child.stderr
 
 
-def test_dev_tells_a_read_only_checkout(tmp_path: Path) -> None:
+def test_dev_tells_a_read_only_checkout(sealed: Path) -> None:
     for name in ("dev", "requirements.lock"):
-        shutil.copy2(ROOT / name, tmp_path / name)
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_uid == os.getuid() and not folder.stat().st_mode & 0o005:
-            folder.chmod(folder.stat().st_mode | 0o055)
-    child = subprocess.run(
-        [*NOBODY, "./dev", "invoke", "--list"], cwd=tmp_path, env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent"},
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert child.returncode == 3
+        shutil.copy2(ROOT / name, sealed / name)
+    child = powerless(sealed, {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}, "./dev", "invoke", "--list")
+    assert child.returncode == 3, child.stderr
     assert "MODELSHELF_VENV" in child.stderr
 
 
