@@ -51,7 +51,7 @@ class LogMetrics:
         ]
 
     async def series(self, project: str, start_s: float, end_s: float) -> list[Series]:
-        """The counts of a project's metrics, one sample a millisecond that has any, start ≤ time < end."""
+        """The counts of a project's metrics, one sample a microsecond that has any, start ≤ time < end."""
         found: list[Series] = []
         async with self._counting:
             for metric in self._documents.children(f"projects/{project}/metrics"):
@@ -125,7 +125,7 @@ class LogMetrics:
 
 
 class _Counts:
-    """What was counted: per metric, series (labels and resource as JSON) and millisecond."""
+    """What was counted: per metric, series (labels and resource as JSON) and microsecond."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -156,7 +156,7 @@ class _Counts:
     def _add(self, key: str, series: list[Any], at_ns: int) -> None:
         self._db.run(
             "INSERT INTO log_metric_counts VALUES (?, ?, ?, 1) ON CONFLICT DO UPDATE SET count = count + 1",
-            key, json.dumps(series, sort_keys=True), at_ns // 1_000_000,
+            key, json.dumps(series, sort_keys=True), at_ns // 1000,
         )  # fmt: skip
 
     def read(self, project: str, metric: Document, start_s: float, end_s: float) -> list[Series]:
@@ -164,11 +164,11 @@ class _Counts:
         rows = self._db.rows(
             "SELECT series, at, count FROM log_metric_counts WHERE metric = ? AND at >= ? AND at < ?"
             " ORDER BY series, at",
-            _key(project, metric["name"]), int(start_s * 1000), end_s * 1000,
+            _key(project, metric["name"]), int(start_s * 1e6), end_s * 1e6,
         )  # fmt: skip
         samples: dict[str, list[tuple[float, float]]] = {}
         for row in rows:
-            samples.setdefault(row["series"], []).append((row["at"] / 1000, float(row["count"])))
+            samples.setdefault(row["series"], []).append((row["at"] / 1e6, float(row["count"])))
         found = []
         for text, each in samples.items():
             labels, resource = json.loads(text)
