@@ -89,12 +89,25 @@ def standin(tmp_path: Path) -> Iterator[StandIn]:
     running.stop()
 
 
-@pytest.fixture(scope="module")
-def shared_standin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
-    """One stand-in for a module whose tests use names of their own."""
-    running = start_standin(tmp_path_factory.mktemp("cloud"))
+@pytest.fixture(scope="session")
+def _kept_standin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], StandIn]]:
+    """The session's stand-in: started when it is first needed, and anew when it has ended meanwhile."""
+    started: list[StandIn] = []
+
+    def running() -> StandIn:
+        if not started or started[-1].process.poll() is not None:
+            started.append(start_standin(tmp_path_factory.mktemp("cloud")))
+        return started[-1]
+
     yield running
-    running.stop()
+    for each in started:
+        each.stop()
+
+
+@pytest.fixture(scope="module")
+def shared_standin(_kept_standin: Callable[[], StandIn]) -> StandIn:
+    """A stand-in for tests that use names of their own; modules share it (starting and stopping one takes 0.7 s)."""
+    return _kept_standin()
 
 
 @pytest.fixture
