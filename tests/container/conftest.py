@@ -25,6 +25,7 @@ import pytest
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from scripts.cloud.connect import connect_runtime
+from scripts.container import sync
 from scripts.localcloud.upstream import corpus
 from scripts.models import signing
 from scripts.settings.runtime import Runtime, to_environ
@@ -254,6 +255,11 @@ class World:
         child = self.start(self.runtime(*models, sync_mode=True), "sync")
         assert child.end() == 0, child.entries
         return child.entries[-1]
+
+    def publish(self, *models: ModelSpec) -> str:
+        """Publish in this process, as the sync job does in its own (test_sync.py), and return the version."""
+        cloud = connect_runtime("p", "europe-west1", self.url)
+        return sync.publish(self.runtime(*models), cloud, os.environ.copy()).version
 
     def job(self, runtime: Runtime) -> str:
         """Define the sync job at the stand-in's Cloud Run and return its name."""

@@ -48,7 +48,7 @@ def failure(child: Any) -> dict[str, Any]:
 
 
 def test_a_hit_serves_the_published_model_from_the_mount(world: Any, minilm: Path) -> None:
-    published = world.sync(MINILM, world.model())
+    version = world.publish(MINILM, world.model())
     world.mirror()
     world.control("/_local/upstreams", {"running": False})
     try:
@@ -60,18 +60,18 @@ def test_a_hit_serves_the_published_model_from_the_mount(world: Any, minilm: Pat
     assert (decided["message"], decided["severity"], decided["cache_hit"]) == ("cache hit", "INFO", True)
     told = {"reason": "match", "serial": 1, "bucket": world.name, "source": "mount"}
     assert told.items() <= decided.items()
-    assert decided["manifest_version"] == published["version"]
+    assert decided["manifest_version"] == version
     (loaded,) = child.named("model loaded")
     assert loaded["served_bytes"] == info["served_bytes"] > 90_000_000
 
     status, answer = child.get("/embed", {"texts": ["a cat", "a kitten", "stock market"]})
-    assert (status, answer["manifest_version"]) == (200, published["version"])
+    assert (status, answer["manifest_version"]) == (200, version)
     assert np.abs(np.array(answer["embeddings"]) - np.load(GOLDEN / "minilm.npy")[:3]).max() < 1e-5
     assert child.get("/warmup")[1]["ms"] > 0
     assert child.get("/embed", {"texts": "no"})[0] == 400
 
-    assert info["paths"]["OLLAMA_MODELS"] == f"{world.mount}/ollama/{published['version']}"
-    assert info["paths"]["HF_HUB_CACHE"] == f"{world.mount}/sbert/{published['version']}"
+    assert info["paths"]["OLLAMA_MODELS"] == f"{world.mount}/ollama/{version}"
+    assert info["paths"]["HF_HUB_CACHE"] == f"{world.mount}/sbert/{version}"
     assert {model["name"]: model.get("present") for model in info["models"]} == {"embedder": None, "llm": True}
     # the hub's own client, offline, with the environment that the instance made
     environ = {"PATH": os.environ["PATH"], "HOME": str(world.folder), **info["paths"]}
@@ -115,20 +115,20 @@ def test_a_version_that_appears_while_waiting_is_served_when_its_files_show(worl
     spec = world.model()
     child = world.start(world.runtime(spec, wait_timeout_s=60))
     child.until("waiting for a trusted version")
-    published = world.sync(spec)
+    version = world.publish(spec)
     found = child.until("trusted version found")
     assert child.process.poll() is None
     world.mirror()  # the mount lags behind the bucket's API
     info = child.ready()
-    assert (decision(child)["cache_hit"], found["manifest_version"]) == (False, published["version"])
+    assert (decision(child)["cache_hit"], found["manifest_version"]) == (False, version)
     assert (info["cache_hit"], info["reason"]) == (False, "no_trusted_version")
-    assert info["manifest_version"] == published["version"]
+    assert info["manifest_version"] == version
     assert child.stop() == 0
 
 
 def test_the_previous_version_serves_when_the_new_one_does_not_come(world: Any) -> None:
     old = world.model()
-    published = world.sync(old)
+    version = world.publish(old)
     world.mirror()
     child = world.start(world.runtime(ModelSpec("other", "ollama", old.source)))
     info = child.ready()
@@ -136,7 +136,7 @@ def test_the_previous_version_serves_when_the_new_one_does_not_come(world: Any) 
     assert warning["severity"] == "WARNING"
     assert "does not hold the models" in warning["error"]
     assert decision(child)["reason"] == warning["reason"] == info["reason"] == "models_differ"
-    assert info["manifest_version"] == published["version"]
+    assert info["manifest_version"] == version
     assert [model["name"] for model in info["models"]] == ["llm"]
     strict = world.start(world.runtime(ModelSpec("other", "ollama", old.source), on_miss="fail"))
     assert strict.end() == ExitCode.FAILED
@@ -145,7 +145,7 @@ def test_the_previous_version_serves_when_the_new_one_does_not_come(world: Any) 
 
 def test_an_unsigned_or_foreign_newest_statement_is_reported_and_the_one_below_serves(world: Any) -> None:
     spec = world.model()
-    world.sync(spec)
+    world.publish(spec)
     world.bucket.create_object("statements/2.dsse.json", b'{"version": "20261120T020000Z-3f9a1c2b"}')
     world.mirror()
     child = world.start(world.runtime(spec))
@@ -164,7 +164,7 @@ def test_an_unsigned_or_foreign_newest_statement_is_reported_and_the_one_below_s
 
 def test_a_pinned_version_serves_and_one_that_is_not_there_fails_at_once(world: Any) -> None:
     spec = world.model()
-    version = world.sync(spec)["version"]
+    version = world.publish(spec)
     world.mirror()
     other = ModelSpec("other", "ollama", spec.source)
     child = world.start(world.runtime(other, pinned_version=version))
@@ -179,7 +179,7 @@ def test_a_pinned_version_serves_and_one_that_is_not_there_fails_at_once(world: 
 
 def test_a_file_that_the_mount_shows_wrongly_is_named(world: Any) -> None:
     spec = world.model()
-    version = world.sync(spec)["version"]
+    version = world.publish(spec)
     world.mirror()
     (blob,) = [path for path in (world.mount / "ollama" / version / "blobs").iterdir() if path.stat().st_size == 50_000]
     blob.chmod(0o644)
@@ -191,7 +191,7 @@ def test_a_file_that_the_mount_shows_wrongly_is_named(world: Any) -> None:
 
 def test_a_folder_that_is_not_the_bucket_is_told_apart_from_a_lag(world: Any) -> None:
     spec = world.model()
-    version = world.sync(spec)["version"]
+    version = world.publish(spec)
     child = world.start(world.runtime(spec))
     assert child.end() == ExitCode.UNREACHABLE
     assert f"{world.mount} is empty, but the bucket {world.name} holds the version {version}" in failure(child)["error"]
@@ -265,7 +265,7 @@ def test_wrong_settings_and_a_missing_bucket_are_refused(world: Any) -> None:
 
 def test_a_port_in_use_is_refused(world: Any) -> None:
     spec = world.model()
-    world.sync(spec)
+    world.publish(spec)
     world.mirror()
     with socket.create_server(("0.0.0.0", 0)) as taken:
         child = world.start(world.runtime(spec), PORT=str(taken.getsockname()[1]))
@@ -338,7 +338,7 @@ def test_the_packages_of_the_image_alone_run_both_commands(world: Any, minilm: P
     world.python = str(venv / "bin" / "python")
     install = [world.python, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "-r", str(lock)]
     subprocess.run(install, check=True)
-    world.sync(MINILM)
+    world.publish(MINILM)
     world.mirror()
     child = world.start(world.runtime(MINILM))
     child.ready()
