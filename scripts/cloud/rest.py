@@ -73,8 +73,8 @@ def translated(error: Exception, what: str, place: str) -> OpsError | None:
     if isinstance(error, (auth.DefaultCredentialsError, auth.RefreshError)):
         return AccessDenied(f"cannot {what}: the credentials are missing or have expired ({error.args[0]})", LOGIN)
     if isinstance(error, (auth.TransportError, OSError)):  # OSError: also all of requests' errors
-        reason = _reason(error)
-        return Unreachable(f"cannot {what}: {place} does not answer ({reason})", unreachable_remedy(place))
+        text = f"cannot {what}: {place} does not answer ({cause(error)})"
+        return Unreachable(text, unreachable_remedy(place))
     return None
 
 
@@ -96,11 +96,12 @@ def for_status(status: int, message: str, what: str, place: str) -> OpsError:
     return OpsError(text)
 
 
-def _reason(error: BaseException) -> str:
+def cause(error: BaseException) -> str:
     """Why nobody answered, in the words of the innermost cause."""
     while error.__context__ is not None:
         error = error.__context__
-    return getattr(error, "strerror", "") or str(error) or type(error).__name__
+    text = getattr(error, "strerror", "") or str(error) or type(error).__name__
+    return text if len(text) <= 200 else text[:199] + "…"
 
 
 def unreachable_remedy(place: str) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from scripts.cloud.rest import Access, for_status, unreachable_remedy
+from scripts.cloud.rest import Access, for_status, translated
 from scripts.cloud.retry import retrying
-from scripts.errors import AccessDenied, NotFound, OpsError, Unreachable
+from scripts.errors import NotFound, OpsError
 
 TIMEOUT_S = 30.0
 
@@ -122,16 +122,8 @@ def _time(value: Any) -> str:
 
 
 def _translated(error: Exception, what: str, place: str) -> OpsError | None:
-    import requests
     from google.api_core.exceptions import GoogleAPICallError
-    from google.auth import exceptions as auth
 
     if isinstance(error, GoogleAPICallError) and error.code is not None:
         return for_status(int(error.code), str(error.message), what, place)
-    if isinstance(error, (auth.DefaultCredentialsError, auth.RefreshError)):
-        text = f"cannot {what}: the credentials are missing or have expired ({error.args[0]})"
-        return AccessDenied(text, "Run: gcloud auth application-default login")
-    if isinstance(error, (requests.RequestException, auth.TransportError, OSError)):
-        text = f"cannot {what}: {place} does not answer ({type(error).__name__})"
-        return Unreachable(text, unreachable_remedy(place))
-    return None
+    return translated(error, what, place)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from scripts.cloud.rest import LOGIN, unreachable_remedy
+from scripts.cloud.rest import LOGIN, cause, unreachable_remedy
 from scripts.errors import STATUS, AccessDenied, BadInput, Conflict, NotFound, OpsError, Unreachable
 
 T = TypeVar("T")
@@ -114,7 +114,7 @@ def understand(error: Exception, what: str, place: str) -> Failure | None:
         TimeoutError,
     )
     if isinstance(error, network):
-        text = f"cannot {what}: {place} does not answer ({_short(error)})"
+        text = f"cannot {what}: {place} does not answer ({cause(error)})"
         return Failure(Unreachable(text, unreachable_remedy(place)), transient=True, refused=_refused(error))
     return None
 
@@ -175,8 +175,3 @@ def _refused(error: BaseException | None) -> bool:
         error = reason if isinstance(reason, BaseException) else inner or error.__cause__ or error.__context__
         seen += 1
     return False
-
-
-def _short(error: Exception) -> str:
-    text = str(error) or type(error).__name__
-    return text if len(text) <= 200 else text[:199] + "…"

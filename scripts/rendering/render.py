@@ -13,7 +13,7 @@ import jinja2
 import yaml
 
 from scripts.cloud import discovery
-from scripts.errors import OpsError
+from scripts.errors import OpsError, Refused
 from scripts.rendering.quoting import comment, quoted
 from scripts.settings import keys, project
 from scripts.settings.model import Service, Settings
@@ -106,7 +106,8 @@ def write(settings: Settings, output: str | Path, *, service: str = "tabular", t
         Path(folder).mkdir(parents=True, exist_ok=True)
         return [_replaced(Path(folder) / name, text) for name, text in texts.items()]
     except OSError as error:
-        raise OpsError(f"cannot write to {folder}: {error.strerror}", "Choose another folder with --output") from error
+        reason = "it is a file, expected a folder" if folder.is_file() else error.strerror
+        raise Refused(f"cannot write to {folder}: {reason}", "Choose another folder with --output") from error
 
 
 def _replaced(path: Path, text: str) -> Path:

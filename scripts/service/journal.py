@@ -31,7 +31,7 @@ class Wanted:
 
 
 def entries(
-    settings: Settings, wanted: Wanted, *, follow: bool, go_on: Callable[[], bool] = lambda: True
+    settings: Settings, wanted: Wanted, follow: bool = False, go_on: Callable[[], bool] = lambda: True
 ) -> Iterator[Entry]:
     """The youngest entries, oldest first; with follow also those that arrive until go_on() is False.
 

@@ -95,8 +95,7 @@ def guarded() -> Iterator[None]:
     from scripts.errors import BadInput, ExitCode, OpsError
 
     _catch_signals()
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    _open_streams()
     try:
         yield
     except OpsError as error:
@@ -140,6 +139,17 @@ def _catch_signals() -> None:
 
     for name in ("SIGTERM", "SIGHUP"):
         signal.signal(getattr(signal, name), interrupt)
+
+
+def _open_streams() -> None:
+    """Let everything be written somewhere: streams that the caller closed go nowhere, strange letters become `?`."""
+    import os
+    from pathlib import Path
+
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))
+        getattr(sys, name).reconfigure(errors="replace")
 
 
 def _first_line(error: Exception) -> str:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
-from scripts.errors import Refused
+from scripts.errors import OpsError, Refused
 
 if TYPE_CHECKING:
     from scripts.plan import Plan
@@ -159,6 +159,9 @@ class Screen:
         except BrokenPipeError:
             self.gone = True
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # or Python tries again while it shuts down
+            raise OpsError(f"the output cannot be written: {error.strerror}", "Make room where it goes.") from error
 
 
 def show_plan(screen: Screen, plan: Plan) -> int:

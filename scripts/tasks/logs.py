@@ -28,5 +28,8 @@ def logs(
 
     screen = Screen()
     wanted = journal.Wanted(service, since, limit, job, revision, severity)
-    for entry in journal.entries(settings_for(env), wanted, follow=follow, go_on=lambda: not screen.gone):
+    entry = None
+    for entry in journal.entries(settings_for(env), wanted, follow, lambda: not screen.gone):
         screen.text(journal.line(entry, as_json=json) + "\n")
+    if entry is None:
+        Screen(json=True).note(f"no entries since {since} ago")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts.errors import BadInput, NotFound, OpsError
+from scripts.errors import BadInput, NotFound, OpsError, Refused
 from scripts.rendering import render
 from scripts.settings.keys import key_id
 from scripts.settings.load import environments, load
@@ -205,7 +205,7 @@ def test_files_are_written_whole(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
-    with pytest.raises(OpsError, match=r"cannot write to .*file") as refused:
+    with pytest.raises(Refused, match=r"cannot write to .*it is a file, expected a folder") as refused:
         render.write(load("dev"), tmp_path / "file")
     assert "--output" in refused.value.remedy
 

@@ -204,3 +204,27 @@ def test_a_closed_pipe_stops_nothing_and_says_nothing(tmp_path: Path) -> None:
     while not (tmp_path / "done").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert (tmp_path / "done").read_text(encoding="utf-8") == "True"
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_streams_that_are_closed_break_nothing(tmp_path: Path, closed: str) -> None:
+    command = [sys.executable, "-m", "invoke", "render", "--env", "staging"]
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" {closed}', "sh", *command], cwd=ROOT, env=environ(tmp_path), capture_output=True,
+        text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.process
+def test_output_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "invoke", "render", "--env", "staging"], cwd=ROOT, env=environ(tmp_path),
+            stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert "✗ the output cannot be written: No space left on device" in done.stderr
+    assert "Exception ignored" not in done.stderr
