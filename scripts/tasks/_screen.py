@@ -22,19 +22,20 @@ Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 
 
 class Screen:
-    """Tells people what happens; with json the talk goes to standard error and `result` to standard output."""
+    """Talk (steps, notes) goes to standard error, results to standard output; with json nothing but the document."""
 
     def __init__(self, *, json: bool = False) -> None:
         self._json = json
         self._stream = sys.stderr if json else sys.stdout
-        self._console = _console(self._stream)
+        self._consoles = {stream: _console(stream) for stream in (sys.stderr, self._stream)}
         self._spinner: Any = None
         self.gone = False
 
     def begin(self, title: str) -> None:
         """A step starts: a spinner on a terminal, nothing in a pipe."""
-        if self._console is not None:
-            self._spinner = self._console.status(_escaped(title))
+        console = self._consoles[sys.stderr]
+        if console is not None:
+            self._spinner = console.status(_escaped(title))
             self._spinner.start()
 
     def progress(self, text: str) -> None:
@@ -52,11 +53,11 @@ class Screen:
 
     def note(self, text: str, *, warning: bool = False) -> None:
         """Something that stays on the screen."""
-        self._styled(f"! {text}" if warning else text, "yellow" if warning else "")
+        self._styled(sys.stderr, f"! {text}" if warning else text, "yellow" if warning else "")
 
     def line(self, text: str = "") -> None:
         """One plain line."""
-        self._styled(text, "")
+        self._styled(self._stream, text, "")
 
     def text(self, text: str) -> None:
         """Text exactly as it is, for other programs to read."""
@@ -65,7 +66,7 @@ class Screen:
     def lines(self, lines: Iterable[str]) -> None:
         """Plain lines; those of a plan are coloured by their sign."""
         for text in lines:
-            self._styled(text, {"+": "green", "~": "yellow", "-": "red", "»": "cyan"}.get(text[:1], ""))
+            self._styled(self._stream, text, {"+": "green", "~": "yellow", "-": "red", "»": "cyan"}.get(text[:1], ""))
 
     def rows(self, title: str, rows: Sequence[Row], table: Table = ((), ())) -> None:
         """Names and values: a frame on a terminal, `name: value` lines in a pipe; then a table."""
@@ -73,7 +74,7 @@ class Screen:
         self.table(*table)
 
     def _rows(self, title: str, rows: Sequence[Row]) -> None:
-        if self._console is None:
+        if self._consoles[self._stream] is None:
             self.lines([*([title] if title else []), *(f"{name}: {value}" for name, value in rows)])
             return
         from rich.panel import Panel
@@ -85,13 +86,13 @@ class Screen:
         grid.add_column(overflow="fold")
         for name, value in rows:
             grid.add_row(Text(name), Text(value, style=_CELLS.get(value) or _CELLS.get(name, "")))
-        self._put(Panel(grid, title=Text(title, style="bold"), title_align="left", border_style="dim", expand=False))
+        self._put(self._stream, Panel(grid, title=Text(title, style="bold"), title_align="left", border_style="dim", expand=False))
 
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """A table; in a pipe aligned columns without frames; of no rows nothing is shown."""
         if not rows:
             return
-        if self._console is not None:
+        if self._consoles[self._stream] is not None:
             from rich import box
             from rich.table import Table
             from rich.text import Text
@@ -99,7 +100,7 @@ class Screen:
             table = Table(*headers, box=box.SIMPLE_HEAD, header_style="dim")
             for row in rows:
                 table.add_row(*(Text(cell, style=_CELLS.get(cell, "")) for cell in row))
-            self._put(table)
+            self._put(self._stream, table)
             return
         every = [headers, *rows]
         widths = [max(len(row[column]) for row in every) for column in range(len(headers))]
@@ -126,8 +127,8 @@ class Screen:
         if self._spinner is not None:
             self._spinner.stop()
             self._spinner = None
-        if self._console is None:
-            self.line(f"{title}: {outcome} ({seconds:.1f} s)")
+        if self._consoles[sys.stderr] is None:
+            self._write(sys.stderr, f"{title}: {outcome} ({seconds:.1f} s)\n")
             return
         from rich.table import Table
         from rich.text import Text
@@ -138,18 +139,18 @@ class Screen:
         row.add_column(overflow="fold")
         took = Text(f"{seconds:.1f} s", "dim", justify="right")
         row.add_row(Text(*mark), Text(title, style="bold"), took, Text(outcome))
-        self._put(row)
+        self._put(sys.stderr, row)
 
-    def _styled(self, text: str, style: str) -> None:
-        if self._console is None:
-            self._write(self._stream, text + "\n")
+    def _styled(self, stream: TextIO, text: str, style: str) -> None:
+        if self._consoles[stream] is None:
+            self._write(stream, text + "\n")
             return
         from rich.text import Text
 
-        self._put(Text(text, style=style))
+        self._put(stream, Text(text, style=style))
 
-    def _put(self, thing: Any) -> None:
-        self._console.print(thing)
+    def _put(self, stream: TextIO, thing: Any) -> None:
+        self._consoles[stream].print(thing)
 
     def _write(self, stream: TextIO, text: str) -> None:
         """Write and flush; when the reader went away (`| head`) the work goes on unseen, and `gone` says so."""

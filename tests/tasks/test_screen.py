@@ -28,15 +28,20 @@ show_plan(screen, Plan("deploy", (Change(Action.CREATE, "bucket b"),)))
 screen.failed("ready", 0.5)
 show_error("it [broke]\\ntwice", "Run: this\\nor that")
 """
-PLAIN = """models: 20261120T020000Z-3f9a1c2b (1.2 s)
-! [red]not mark-up
-summary
+RESULTS = """summary
 URL: http://x
 status: healthy
 a  b
 1  present
 + bucket b
+"""
+TALK = """models: 20261120T020000Z-3f9a1c2b (1.2 s)
+! [red]not mark-up
 ready: failed (0.5 s)
+✗ it [broke]
+  twice
+  → Run: this
+    or that
 """
 
 
@@ -67,12 +72,12 @@ def on_terminal(**more: str) -> str:
 
 
 @pytest.mark.process
-def test_a_pipe_gets_plain_lines() -> None:
+def test_pipes_get_plain_lines_with_the_talk_apart() -> None:
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT], env=environ(), capture_output=True, text=True, check=True, timeout=30
     )
-    assert done.stdout == PLAIN
-    assert done.stderr == "✗ it [broke]\n  twice\n  → Run: this\n    or that\n"
+    assert done.stdout == RESULTS
+    assert done.stderr == TALK
 
 
 @pytest.mark.process
