@@ -11,7 +11,10 @@ _TIME = re.compile(
 
 
 def to_nanoseconds(text: str) -> int | None:
-    """Nanoseconds since the epoch of a date or date-time (UTC unless it says otherwise); None when it is neither."""
+    """Nanoseconds since the epoch of a date or date-time (UTC unless it says otherwise); None when it is neither.
+
+    Times before 1677 or after 2262 count as those: what SQLite's 64 bits hold.
+    """
     match = _TIME.fullmatch(text.strip())
     if match is None:
         return None
@@ -26,4 +29,5 @@ def to_nanoseconds(text: str) -> int | None:
     if zone and zone not in "Zz":
         digits = zone[1:].replace(":", "")
         offset_s = (int(digits[:2]) * 60 + int(digits[2:])) * 60 * (1 if zone[0] == "+" else -1)
-    return (int(whole.timestamp()) - offset_s) * 1_000_000_000 + int((fraction or "0").ljust(9, "0"))
+    exact = (int(whole.timestamp()) - offset_s) * 1_000_000_000 + int((fraction or "0").ljust(9, "0"))
+    return max(-(2**63), min(exact, 2**63 - 1))
