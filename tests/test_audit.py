@@ -20,8 +20,8 @@ PLAN = Plan("deploy", (Change(Action.UPDATE, "service tabular-service", "spec.im
 
 
 @pytest.fixture
-def bucket(shared_standin: StandIn, tmp_path: Path) -> Bucket:
-    made = open_bucket("p", shared_standin.url, "audit-" + hashlib.sha256(str(tmp_path).encode()).hexdigest()[:16])
+def bucket(common_standin: StandIn, tmp_path: Path) -> Bucket:
+    made = open_bucket("p", common_standin.url, "audit-" + hashlib.sha256(str(tmp_path).encode()).hexdigest()[:16])
     made.create("europe-west1", {})
     return made
 

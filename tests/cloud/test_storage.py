@@ -24,15 +24,15 @@ BIG = PART_BYTES + 12345
 
 
 @pytest.fixture
-def bucket(shared_standin: StandIn, tmp_path: Path) -> Bucket:
-    made = open_bucket("p", shared_standin.url, "st-" + hashlib.sha256(str(tmp_path).encode()).hexdigest()[:16])
+def bucket(common_standin: StandIn, tmp_path: Path) -> Bucket:
+    made = open_bucket("p", common_standin.url, "st-" + hashlib.sha256(str(tmp_path).encode()).hexdigest()[:16])
     made.create("europe-west1", {"app": "modelshelf"})
     return made
 
 
 @pytest.fixture
-def proxy(shared_standin: StandIn) -> Iterator[Proxy]:
-    with troubled(shared_standin.url) as running:
+def proxy(common_standin: StandIn) -> Iterator[Proxy]:
+    with troubled(common_standin.url) as running:
         yield running
 
 
@@ -52,10 +52,10 @@ def content(bucket: Bucket, info: ObjectInfo) -> bytes:
     return b"".join(bucket.read_chunks(info))
 
 
-def test_a_bucket_is_made_once_with_what_publication_needs(bucket: Bucket, shared_standin: StandIn) -> None:
+def test_a_bucket_is_made_once_with_what_publication_needs(bucket: Bucket, common_standin: StandIn) -> None:
     assert bucket.exists()
     assert bucket.create("europe-west1", {}) is False
-    made = shared_standin.get(f"/storage/v1/b/{bucket.name}")
+    made = common_standin.get(f"/storage/v1/b/{bucket.name}")
     assert made["versioning"]["enabled"] is True
     assert made["iamConfiguration"]["uniformBucketLevelAccess"]["enabled"] is True
     assert made["labels"] == {"app": "modelshelf"}
@@ -64,8 +64,8 @@ def test_a_bucket_is_made_once_with_what_publication_needs(bucket: Bucket, share
     assert any(rule["condition"].get("numNewerVersions") == 3 for rule in rules)
 
 
-def test_a_missing_bucket_is_told_as_such(shared_standin: StandIn) -> None:
-    missing = open_bucket("p", shared_standin.url, "not-there")
+def test_a_missing_bucket_is_told_as_such(common_standin: StandIn) -> None:
+    missing = open_bucket("p", common_standin.url, "not-there")
     assert not missing.exists()
     for call in (missing.list, lambda: missing.create_object("x", b""), lambda: missing.upload("x", [b"y"])):
         with pytest.raises(NotFound, match="not-there") as caught:

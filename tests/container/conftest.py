@@ -289,9 +289,9 @@ class World:
 
 
 @pytest.fixture
-def world(shared_standin: Any, tmp_path: Path) -> Iterator[World]:
+def world(common_standin: Any, tmp_path: Path) -> Iterator[World]:
     """A bucket with a key, an empty mount and no children yet; those left at the end are killed."""
-    made = World(shared_standin.url, tmp_path)
+    made = World(common_standin.url, tmp_path)
     yield made
     for child in made.children:
         if child.process.poll() is None:

@@ -12,7 +12,7 @@ from tests.models.support import World, make_world
 
 
 @pytest.fixture
-def world(shared_standin: StandIn, tmp_path: Path, request: pytest.FixtureRequest) -> World:
+def world(common_standin: StandIn, tmp_path: Path, request: pytest.FixtureRequest) -> World:
     """A fresh bucket, two upstream folders and a signer."""
     name = hashlib.sha256(f"{request.node.nodeid}{tmp_path}".encode()).hexdigest()[:20]
-    return make_world(shared_standin.url, tmp_path, f"models-{name}")
+    return make_world(common_standin.url, tmp_path, f"models-{name}")
