@@ -45,6 +45,7 @@ class House:
             "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
             "HOME": str(self.root / "home"),
             "LANG": "C.UTF-8",
+            "TMPDIR": os.environ["TMPDIR"],
             "MODELSHELF_STATE": str(self.state),
             "MODELSHELF_PORT": str(self.port),
             **self.extra,

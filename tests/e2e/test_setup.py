@@ -76,7 +76,8 @@ def checkout(tmp_path: Path) -> Checkout:
         copy(ROOT / part, root / part)
     kept = {name: os.environ[name] for name in os.environ if name.startswith(("PIP_", "UV_", "SSL_"))}
     (tmp_path / "home").mkdir()
-    return Checkout(root, {**kept, "PATH": os.environ["PATH"], "HOME": str(tmp_path / "home"), "LANG": "C.UTF-8"})
+    kept |= {name: os.environ[name] for name in ("PATH", "TMPDIR")}
+    return Checkout(root, {**kept, "HOME": str(tmp_path / "home"), "LANG": "C.UTF-8"})
 
 
 @pytest.mark.parametrize("packages", ["few", "all"])
@@ -121,7 +122,8 @@ def test_a_killed_shell_whose_installer_goes_on_does_not_harm_the_next(checkout:
 def test_without_a_network_it_is_told_and_works_once_there_is_one(checkout: Checkout) -> None:
     checkout.lock(*SMALL)
     kept = checkout.environ
-    checkout.environ = {name: kept[name] for name in ("PATH", "HOME", "LANG")} | {"PIP_CONFIG_FILE": os.devnull}
+    checkout.environ = {name: value for name, value in kept.items() if not name.startswith(("PIP_", "UV_"))}
+    checkout.environ["PIP_CONFIG_FILE"] = os.devnull
     # Where no namespace is allowed, an address where nobody listens.
     alone = namespace("n")
     nowhere = {} if alone else {"PIP_INDEX_URL": "http://127.0.0.1:9/", "UV_DEFAULT_INDEX": "http://127.0.0.1:9/"}

@@ -67,7 +67,8 @@ def test_an_ordinary_user_gets_a_mode_that_works(tmp_path: Path) -> None:
     )
     drop = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if python != sys.executable else []
     try:
-        home.chmod(0o755)
+        for each in (home, *home.rglob("*")):  # whatever the umask was
+            each.chmod(0o755)
         result = process.run([*drop, python, "-c", program], cwd=home)
     finally:
         shutil.rmtree(home)
