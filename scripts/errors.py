@@ -20,7 +20,6 @@ from typing import ClassVar
 # Remedies that many errors share; see OpsError on ENVIRONMENT.
 SYNC = "Run: ./dev invoke sync --env ENVIRONMENT"
 STATUS = "Run: ./dev invoke status --env ENVIRONMENT"
-REPUBLISH = f"{SYNC} (it publishes a whole version; until then the one before serves)"
 
 
 class ExitCode(IntEnum):

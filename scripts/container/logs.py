@@ -105,6 +105,8 @@ def _text(text: str) -> str:
 
 def _clean(name: str, value: Any) -> Any:
     if isinstance(value, str):
+        if name == "remedy":  # see OpsError
+            value = value.replace("ENVIRONMENT", os.environ.get("MODELSHELF_ENV") or "ENVIRONMENT")
         secret = value and any(part in name.lower() for part in _SECRET_NAMES)
         return "[redacted]" if secret else _text(value)
     if isinstance(value, Mapping):

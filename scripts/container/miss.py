@@ -14,7 +14,7 @@ from typing import Protocol
 
 from scripts.cloud.connect import Cloud
 from scripts.container import logs
-from scripts.errors import AccessDenied, NotFound, OpsError, Unreachable
+from scripts.errors import SYNC, AccessDenied, NotFound, OpsError, Unreachable
 from scripts.models.gate import Look
 from scripts.settings.runtime import Runtime
 
@@ -109,8 +109,8 @@ def _no_version(runtime: Runtime, last: Look, why: str, cause: OpsError | None) 
         found = f"bucket {runtime.bucket} has no trusted version of {wanted} ({last.decision.reason})"
     message = f"{found}: {why}" + (f": {cause.message}" if cause else "")
     named = last.problems[0] if last.problems and cause is None else None
-    remedy = (cause.remedy if cause else "") or (named.remedy if named else "")
-    publish = f"Run: invoke sync --env {runtime.environment}, and see: invoke logs --job --env {runtime.environment}"
+    remedy = (cause.remedy if cause else "") or (named.remedy if named and named.remedy != SYNC else "")
+    publish = f"{SYNC}, and see: ./dev invoke logs --job --env ENVIRONMENT".replace("ENVIRONMENT", runtime.environment)
     kind = type(cause) if isinstance(cause, Unreachable | NotFound) else OpsError
     return kind(message + (f"; {named.line()}" if named else ""), f"{remedy} {publish}".strip())
 

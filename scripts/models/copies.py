@@ -20,7 +20,6 @@ from scripts.settings.types import TrustedKey
 if TYPE_CHECKING:
     from scripts.cloud.storage import Bucket
 
-_REPAIR = f"{SYNC} (it rewrites the copies; what serves is not affected)"
 _MAX_BYTES = manifest.MAX_BYTES + signing.MAX_ENVELOPE_BYTES + 1024
 
 
@@ -41,12 +40,12 @@ def check(bucket: Bucket, trusted: Trusted, keys: Sequence[TrustedKey]) -> tuple
         try:
             found = bucket.read(name, limit_bytes=_MAX_BYTES)
         except BadInput as error:
-            problems.append(Problem(name, error.message, _REPAIR, "copies"))
+            problems.append(Problem(name, error.message, SYNC, "copies"))
             continue
         if found is None:
-            problems.append(Problem(name, "is missing", _REPAIR, "copies"))
+            problems.append(Problem(name, "is missing", SYNC, "copies"))
         elif found[0] != expected:
-            problems.append(Problem(name, _difference(found[0], trusted, keys), _REPAIR, "copies"))
+            problems.append(Problem(name, _difference(found[0], trusted, keys), SYNC, "copies"))
     return tuple(problems)
 
 

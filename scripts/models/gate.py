@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from scripts.errors import REPUBLISH, BadInput
+from scripts.errors import SYNC, BadInput
 from scripts.models import holds, layout, statements
 from scripts.models.manifest import Manifest, Model
 from scripts.models.statements import Problem, Reading, Trusted
@@ -103,10 +103,10 @@ def verify_files(bucket: Bucket, manifest: Manifest) -> tuple[Problem, ...]:
         # A mount that may write leaves empty folder marks; they hold nothing that anybody could load.
         if name not in expected and not (name.endswith("/") and info.size_bytes == 0):
             faults.append((name, "is not in the manifest: put there by somebody else"))
-    problems = [Problem(name, what, REPUBLISH, "files") for name, what in faults[:_NAMED]]
+    problems = [Problem(name, what, SYNC, "files") for name, what in faults[:_NAMED]]
     if len(faults) > _NAMED:
         what = f"{len(faults) - _NAMED} more files do not fit the manifest"
-        problems.append(Problem(layout.manifest_name(manifest.version), what, REPUBLISH, "files"))
+        problems.append(Problem(layout.manifest_name(manifest.version), what, SYNC, "files"))
     return tuple(problems)
 
 

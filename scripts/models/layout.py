@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
-from scripts.errors import REPUBLISH, BadInput
+from scripts.errors import SYNC, BadInput
 from scripts.settings.types import Kind
 
 MANIFEST_COPY = "manifest.json"
@@ -73,7 +73,7 @@ def check_path(text: str, place: str) -> str:
     if wrong:
         raise BadInput(
             f"{place}: {_shown(text)} {wrong} (expected a relative path like blobs/sha256-0a1b)",
-            REPUBLISH,
+            SYNC,
         )
     return text
 

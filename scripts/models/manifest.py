@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
-from scripts.errors import REPUBLISH, SYNC, BadInput
+from scripts.errors import SYNC, BadInput
 from scripts.models import layout
 from scripts.models.strict import Reader, show
 from scripts.models.strict import dump as dump_json
@@ -25,7 +25,7 @@ MAX_BYTES = 64 << 20
 _KEYS = ("schema_version", "version", "created_at", "total_size_bytes", "models")
 _MODEL_KEYS = ("name", "kind", "source", "revision", "prefix", "files")
 _FILE_KEYS = ("path", "size_bytes", "sha256", "crc32c")
-_READER = Reader("manifest", REPUBLISH)
+_READER = Reader("manifest", SYNC)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scripts.errors import REPUBLISH, BadInput, NotFound, Refused
+from scripts.errors import SYNC, BadInput, NotFound, Refused
 from scripts.models.strict import Reader, dump, show
 from scripts.settings import project
 from scripts.settings.keys import key_id
@@ -33,7 +33,7 @@ STATEMENT_TYPE = "application/vnd.modelshelf.statement+json"
 # A statement is some 300 bytes; base64 and a signature double it.
 MAX_ENVELOPE_BYTES = 64 << 10
 
-_READER = Reader("envelope", REPUBLISH)
+_READER = Reader("envelope", SYNC)
 
 
 class Untrusted(Refused):

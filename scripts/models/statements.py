@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from scripts.errors import REPUBLISH, SYNC, BadInput
+from scripts.errors import SYNC, BadInput
 from scripts.models import layout, manifest, signing
 from scripts.models.manifest import Manifest
 from scripts.models.strict import Reader, dump, show
@@ -26,7 +26,7 @@ MAX_DONE_BYTES = 4 << 10
 MAX_TRIED = 500
 
 _KEYS = ("serial", "version", "manifest_sha256", "created_at", "reason")
-_READER = Reader("statement", REPUBLISH)
+_READER = Reader("statement", SYNC)
 
 
 @dataclass(frozen=True)
@@ -172,12 +172,11 @@ def read_trusted(
             return Reading(trusted, tuple(search.problems), pinned_version)
     if len(recent) > MAX_TRIED:
         what = f"{MAX_TRIED} statements were tried and none held up; the other {len(recent) - MAX_TRIED} were not read"
-        search.problems.append(Problem(layout.STATEMENTS, what, REPUBLISH))
+        search.problems.append(Problem(layout.STATEMENTS, what, SYNC))
     old = [serial for serial in found if serial < min_serial]
     if old:
         what = f"serial {old[0]} is below MODEL_MIN_SERIAL {min_serial}; it and older ones are ignored"
-        remedy = f"{SYNC}, or redeploy with a lower MODEL_MIN_SERIAL if newer statements were lost."
-        search.problems.append(Problem(layout.statement_name(old[0]), what, remedy, "serial"))
+        search.problems.append(Problem(layout.statement_name(old[0]), what, SYNC, "serial"))
     if pinned_version and not search.problems:
         what = f"no statement names the pinned version {pinned_version}"
         remedy = "Run: ./dev invoke cache.list --env ENVIRONMENT, then correct or empty MODEL_CACHE_VERSION."
@@ -207,7 +206,7 @@ class _Search:
             return None
         identity = (statement.version, statement.manifest_sha256)
         if identity in self.failed:
-            self.problems.append(Problem(name, f"names {statement.version}, which did not hold up", REPUBLISH))
+            self.problems.append(Problem(name, f"names {statement.version}, which did not hold up", SYNC))
             return None
         version = open_version(self.bucket, statement, envelope)
         if isinstance(version, Problem):
@@ -229,7 +228,7 @@ def open_statement(
     try:
         data = bucket.read(name, limit_bytes=signing.MAX_ENVELOPE_BYTES)
         if data is None:
-            return Problem(name, "was listed and is gone", REPUBLISH)
+            return Problem(name, "was listed and is gone", SYNC)
         statement, envelope = unseal(data[0], keys)
     except signing.Untrusted as error:
         return Problem(name, error.message, error.remedy, "signature")
@@ -248,7 +247,7 @@ def open_version(bucket: Bucket, statement: Statement, envelope: dict[str, Any])
         return content
     fault = _done_fault(bucket, statement)
     if fault:
-        return Problem(layout.done_name(statement.version), fault, REPUBLISH, "done")
+        return Problem(layout.done_name(statement.version), fault, SYNC, "done")
     return Trusted(statement.serial, statement.version, content, statement.manifest_sha256, statement, envelope)
 
 
@@ -258,18 +257,18 @@ def open_manifest(bucket: Bucket, statement: Statement) -> Manifest | Problem:
     try:
         found = bucket.read(name, limit_bytes=manifest.MAX_BYTES)
         if found is None:
-            return Problem(name, f"is missing, though statement {statement.serial} names it", REPUBLISH, "manifest")
+            return Problem(name, f"is missing, though statement {statement.serial} names it", SYNC, "manifest")
         digest = manifest.sha256(found[0])
         if digest != statement.manifest_sha256:
             signed = statement.manifest_sha256[:12]
             what = f"has the digest {digest[:12]}…, but statement {statement.serial} signed {signed}…: altered"
-            return Problem(name, what, REPUBLISH, "manifest")
+            return Problem(name, what, SYNC, "manifest")
         content = manifest.parse(found[0])
     except BadInput as error:
         return Problem(name, error.message, error.remedy, "manifest")
     if content.version != statement.version:
         what = f"is the manifest of {content.version}, expected {statement.version}"
-        return Problem(name, what, REPUBLISH, "manifest")
+        return Problem(name, what, SYNC, "manifest")
     return content
 
 

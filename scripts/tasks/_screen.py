@@ -86,7 +86,8 @@ class Screen:
         grid.add_column(overflow="fold")
         for name, value in rows:
             grid.add_row(Text(name), Text(value, style=_CELLS.get(value) or _CELLS.get(name, "")))
-        self._put(self._stream, Panel(grid, title=Text(title, style="bold"), title_align="left", border_style="dim", expand=False))
+        framed = Panel(grid, title=Text(title, style="bold"), title_align="left", border_style="dim", expand=False)
+        self._put(self._stream, framed)
 
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """A table; in a pipe aligned columns without frames; of no rows nothing is shown."""

@@ -32,6 +32,13 @@ def test_line_ends_and_odd_characters_stay_inside_their_line(capfd: pytest.Captu
     assert entry["path"] == "ü \u2028 \\ud800"
 
 
+def test_a_remedy_names_the_environment(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    logs.error("x", remedy="Run: sync --env ENVIRONMENT")
+    monkeypatch.setenv("MODELSHELF_ENV", "staging")
+    logs.error("x", remedy="Run: sync --env ENVIRONMENT", error="ENVIRONMENT")
+    assert [entry["remedy"][-11:] for entry in entries(capfd)] == ["ENVIRONMENT", "env staging"]
+
+
 def test_secrets_never_reach_the_log(capfd: pytest.CaptureFixture[str]) -> None:
     token = "hf_" + "a1B2" * 8
     nested = {"Authorization": "Bearer abc", "deep": [{"password": "hunter2", "plain": f"used {token}"}]}
