@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 import time
@@ -78,10 +79,15 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int | None]:
         return
     profile = tmp_path_factory.mktemp("browser")
     command = [program, *OPTIONS.split(), f"--user-data-dir={profile}", "about:blank"]
-    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    yield _devtools(profile / "DevToolsActivePort")
-    running.terminate()
-    running.wait(timeout=30)
+    home = {name: str(profile) for name in ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME")}
+    running = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, **home}
+    )
+    try:
+        yield _devtools(profile / "DevToolsActivePort")
+    finally:
+        running.terminate()
+        running.wait(timeout=30)
 
 
 def _devtools(told: Path) -> int:
