@@ -173,9 +173,9 @@ def test_a_port_that_cannot_be_had_is_said(standin: Any, tmp_path: Path) -> None
     assert "expected a port from 0 to 65535, found '65536'" in senseless.stderr and "Traceback" not in senseless.stderr
 
 
-def test_a_large_body_needs_little_memory(standin: Any, connect: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("size", [192 * MIB, pytest.param(1024 * MIB, marks=pytest.mark.full)])
+def test_a_large_body_needs_little_memory(standin: Any, connect: Callable[..., Any], size: int) -> None:
     connect(standin.url).create_bucket("large")
-    size = 192 * MIB
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         statuses = list(pool.map(lambda name: _send(standin.port, "large", name, size), ("one", "two")))
     assert [status for status, _ in statuses] == [200, 200]
