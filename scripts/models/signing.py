@@ -13,7 +13,7 @@ import contextlib
 import os
 import secrets
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,12 +88,14 @@ def make_key(folder: Path) -> TrustedKey:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.chmod(0o700)
         if not private.exists():
-            _place(private, CryptoSigner.generate_ed25519().private_bytes, 0o600)
+            fresh = CryptoSigner.generate_ed25519().private_bytes
+            with _draft(private, fresh, 0o600) as draft, contextlib.suppress(FileExistsError):
+                os.link(draft, private)
         key = key_of(load_signer(f"file:{private}"))
         public = folder / PUBLIC_NAME
         if not public.exists() or public.read_text(encoding="ascii", errors="replace") != key.public_pem:
-            public.unlink(missing_ok=True)
-            _place(public, key.public_pem.encode(), 0o644)
+            with _draft(public, key.public_pem.encode(), 0o644) as draft:
+                draft.replace(public)
     except OSError as error:
         raise Refused(
             f"cannot keep a signing key in {folder}: {error.strerror}",
@@ -102,8 +104,9 @@ def make_key(folder: Path) -> TrustedKey:
     return key
 
 
-def _place(path: Path, data: bytes, mode: int) -> None:
-    """Write a file that appears at once and complete; one that is already there stays as it is."""
+@contextlib.contextmanager
+def _draft(path: Path, data: bytes, mode: int) -> Iterator[Path]:
+    """A whole, synced file beside the path, to be linked or renamed to it; what is left of it goes at the end."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
@@ -111,10 +114,9 @@ def _place(path: Path, data: bytes, mode: int) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):
-            os.link(draft, path)
+        yield draft
     finally:
-        draft.unlink()
+        draft.unlink(missing_ok=True)
 
 
 def load_signer(uri: str, *, endpoint: str | None = None) -> Signer:

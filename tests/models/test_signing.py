@@ -44,15 +44,29 @@ def test_a_key_is_private_and_kept(key: TrustedKey, tmp_path: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["signing.pem", "signing.pub"]
 
 
-def test_many_makers_at_once_get_one_key(tmp_path: Path) -> None:
+def _made_at_once(folder: Path, makers: int) -> list[TrustedKey]:
     made: list[TrustedKey] = []
-    threads = [threading.Thread(target=lambda: made.append(signing.make_key(tmp_path / "k"))) for _ in range(8)]
+    start = threading.Barrier(makers)
+
+    def make() -> None:
+        start.wait()
+        made.append(signing.make_key(folder))
+
+    threads = [threading.Thread(target=make) for _ in range(makers)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(made) == 8
-    assert len({item.key_id for item in made}) == 1
+    return made
+
+
+def test_many_makers_at_once_get_one_key(tmp_path: Path) -> None:
+    for attempt in range(50):
+        folder = tmp_path / str(attempt)
+        made = _made_at_once(folder, makers=8)
+        assert len(made) == 8
+        assert len({item.key_id for item in made}) == 1
+        assert sorted(path.name for path in folder.iterdir()) == ["signing.pem", "signing.pub"]
 
 
 def test_the_id_of_a_key_is_the_digest_of_its_der(key: TrustedKey) -> None:
