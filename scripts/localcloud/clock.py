@@ -143,7 +143,10 @@ class ClockRoom:
         self._task: asyncio.Task[None] | None = None
 
     def routes(self) -> list[Route]:
-        return [Route("GET", "/_local/clock", self._tell), Route("POST", "/_local/clock", self._advance)]
+        return [
+            Route("GET", "/_local/clock", self._tell, "local.clock.get"),
+            Route("POST", "/_local/clock", self._advance, "local.clock.advance"),
+        ]
 
     async def start(self) -> None:
         """Let timers ring."""

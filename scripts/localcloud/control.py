@@ -21,9 +21,9 @@ class ControlRoom:
 
     def routes(self) -> list[Route]:
         return [
-            Route("GET", "/_local/health", self._health),
-            Route("GET", "/_local/status", self._status),
-            Route("POST", "/_local/stop", self._stop),
+            Route("GET", "/_local/health", self._health, "local.health.get"),
+            Route("GET", "/_local/status", self._status, "local.status.get"),
+            Route("POST", "/_local/stop", self._stop, "local.stop"),
         ]
 
     async def start(self) -> None:

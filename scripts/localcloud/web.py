@@ -65,6 +65,7 @@ class Request:
     extensions: Mapping[str, Any] = field(default_factory=dict)
     raw_query: str = ""
     consumed: bool = False
+    facts: dict[str, Any] = field(default_factory=dict)  # for the request log: bucket, object, generation, range
 
     @property
     def path(self) -> str:
@@ -150,7 +151,12 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True)
 class Route:
-    """method ("*" for any), pattern over the RAW path, handler.
+    """method ("*" for any), pattern over the RAW path, handler, operation.
+
+    The operation is Google's discovery id of the method ("storage.objects.insert") on Google's paths, a name of ours
+    elsewhere ("upstream.ollama.blobs.get", "local.clock.get"); faults and the request log go by it. A route for any
+    method has the method appended ("storage.xml.objects" becomes "storage.xml.objects.put"). A service's own requests
+    have none.
 
     In a pattern `{name}` matches within one raw segment (an escaped slash %2F stays inside it), without a
     colon, so that `{job}:run` works; `{name+}` also takes colons; `{name*}` takes the rest with slashes.
@@ -160,6 +166,7 @@ class Route:
     method: str
     pattern: str
     handler: Handler
+    operation: str = ""
 
 
 class Router:

@@ -15,6 +15,7 @@ from scripts.localcloud.web import ApiError, Request, Response, Route
 _API = "iam.v1"
 _ACCOUNTS = "/v1/projects/{project}/serviceAccounts"
 _ACCOUNT = f"{_ACCOUNTS}/{{account}}"
+_OP = "iam.projects.serviceAccounts"
 _ID = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]", re.ASCII)
 _CHOSEN = ("displayName", "description")
 
@@ -28,16 +29,16 @@ class Accounts:
 
     def routes(self) -> list[Route]:
         return [
-            Route("POST", _ACCOUNTS, self._create),
-            Route("GET", _ACCOUNTS, self._list),
-            Route("GET", _ACCOUNT, self._get),
-            Route("PATCH", _ACCOUNT, self._patch),
-            Route("DELETE", _ACCOUNT, self._delete),
-            Route("POST", f"{_ACCOUNT}:enable", self._enable),
-            Route("POST", f"{_ACCOUNT}:disable", self._disable),
-            Route("POST", f"{_ACCOUNT}:getIamPolicy", self._get_policy),
-            Route("POST", f"{_ACCOUNT}:setIamPolicy", self._set_policy),
-            Route("POST", f"{_ACCOUNT}:testIamPermissions", self._test),
+            Route("POST", _ACCOUNTS, self._create, f"{_OP}.create"),
+            Route("GET", _ACCOUNTS, self._list, f"{_OP}.list"),
+            Route("GET", _ACCOUNT, self._get, f"{_OP}.get"),
+            Route("PATCH", _ACCOUNT, self._patch, f"{_OP}.patch"),
+            Route("DELETE", _ACCOUNT, self._delete, f"{_OP}.delete"),
+            Route("POST", f"{_ACCOUNT}:enable", self._enable, f"{_OP}.enable"),
+            Route("POST", f"{_ACCOUNT}:disable", self._disable, f"{_OP}.disable"),
+            Route("POST", f"{_ACCOUNT}:getIamPolicy", self._get_policy, f"{_OP}.getIamPolicy"),
+            Route("POST", f"{_ACCOUNT}:setIamPolicy", self._set_policy, f"{_OP}.setIamPolicy"),
+            Route("POST", f"{_ACCOUNT}:testIamPermissions", self._test, f"{_OP}.testIamPermissions"),
         ]
 
     def _need(self, request: Request) -> Document:

@@ -23,6 +23,9 @@ _API = "cloudkms.v1"
 _RINGS = "/v1/projects/{project}/locations/{location}/keyRings"
 _KEYS = f"{_RINGS}/{{ring}}/cryptoKeys"
 _VERSIONS = f"{_KEYS}/{{key}}/cryptoKeyVersions"
+_RING_ID = "cloudkms.projects.locations.keyRings"
+_KEY_ID = "cloudkms.projects.locations.keyRings.cryptoKeys"
+_VERSION_ID = "cloudkms.projects.locations.keyRings.cryptoKeys.cryptoKeyVersions"
 _ID = r"[A-Za-z0-9_-]{1,63}"
 _SYMMETRIC, _SIGNING = "ENCRYPT_DECRYPT", "ASYMMETRIC_SIGN"
 _KEPT_S = 30 * 86400
@@ -40,27 +43,29 @@ class Kms:
     def routes(self) -> list[Route]:
         version = f"{_VERSIONS}/{{version}}"
         return [
-            Route("POST", _RINGS, self._create_ring),
-            Route("GET", _RINGS, self._list_rings),
-            Route("GET", f"{_RINGS}/{{ring}}", self._get),
-            Route("POST", _KEYS, self._create_key),
-            Route("GET", _KEYS, self._list_keys),
-            Route("GET", f"{_KEYS}/{{key}}", self._get_key),
-            Route("PATCH", f"{_KEYS}/{{key}}", self._patch_key),
-            Route("POST", f"{_KEYS}/{{key}}:updatePrimaryVersion", self._set_primary),
-            Route("POST", _VERSIONS, self._create_version),
-            Route("GET", _VERSIONS, self._list_versions),
-            Route("GET", version, self._get_version),
-            Route("PATCH", version, self._patch_version),
-            Route("POST", f"{version}:destroy", self._destroy),
-            Route("POST", f"{version}:restore", self._restore),
-            Route("GET", f"{version}/publicKey", self._public_key),
-            Route("POST", f"{version}:asymmetricSign", self._sign),
-            *self._policy_routes(f"{_RINGS}/{{ring}}"),
-            *self._policy_routes(f"{_KEYS}/{{key}}"),
+            Route("POST", _RINGS, self._create_ring, f"{_RING_ID}.create"),
+            Route("GET", _RINGS, self._list_rings, f"{_RING_ID}.list"),
+            Route("GET", f"{_RINGS}/{{ring}}", self._get, f"{_RING_ID}.get"),
+            Route("POST", _KEYS, self._create_key, f"{_KEY_ID}.create"),
+            Route("GET", _KEYS, self._list_keys, f"{_KEY_ID}.list"),
+            Route("GET", f"{_KEYS}/{{key}}", self._get_key, f"{_KEY_ID}.get"),
+            Route("PATCH", f"{_KEYS}/{{key}}", self._patch_key, f"{_KEY_ID}.patch"),
+            Route(
+                "POST", f"{_KEYS}/{{key}}:updatePrimaryVersion", self._set_primary, f"{_KEY_ID}.updatePrimaryVersion"
+            ),
+            Route("POST", _VERSIONS, self._create_version, f"{_VERSION_ID}.create"),
+            Route("GET", _VERSIONS, self._list_versions, f"{_VERSION_ID}.list"),
+            Route("GET", version, self._get_version, f"{_VERSION_ID}.get"),
+            Route("PATCH", version, self._patch_version, f"{_VERSION_ID}.patch"),
+            Route("POST", f"{version}:destroy", self._destroy, f"{_VERSION_ID}.destroy"),
+            Route("POST", f"{version}:restore", self._restore, f"{_VERSION_ID}.restore"),
+            Route("GET", f"{version}/publicKey", self._public_key, f"{_VERSION_ID}.getPublicKey"),
+            Route("POST", f"{version}:asymmetricSign", self._sign, f"{_VERSION_ID}.asymmetricSign"),
+            *self._policy_routes(f"{_RINGS}/{{ring}}", _RING_ID),
+            *self._policy_routes(f"{_KEYS}/{{key}}", _KEY_ID),
         ]
 
-    def _policy_routes(self, resource: str) -> list[Route]:
+    def _policy_routes(self, resource: str, id: str) -> list[Route]:
         async def read(request: Request) -> Response:
             return self._policies.get(self._need(request)["name"])
 
@@ -72,9 +77,9 @@ class Kms:
             return await self._policies.test(request)
 
         return [
-            Route("GET", f"{resource}:getIamPolicy", read),
-            Route("POST", f"{resource}:setIamPolicy", write),
-            Route("POST", f"{resource}:testIamPermissions", test),
+            Route("GET", f"{resource}:getIamPolicy", read, f"{id}.getIamPolicy"),
+            Route("POST", f"{resource}:setIamPolicy", write, f"{id}.setIamPolicy"),
+            Route("POST", f"{resource}:testIamPermissions", test, f"{id}.testIamPermissions"),
         ]
 
     def _need(self, request: Request) -> Document:

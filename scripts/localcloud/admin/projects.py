@@ -24,19 +24,30 @@ class Projects:
 
     def routes(self) -> list[Route]:
         routes = [
-            Route("GET", "/v1/projects", self._list),
-            Route("GET", "/v3/projects:search", self._search),
-            Route("GET", "/v1/projects/{project}", self._get_v1),
-            Route("GET", "/v3/projects/{project}", self._get_v3),
-            Route("GET", "/v1/projects/{project}/locations", self._locations),
-            Route("GET", "/v1/projects/{project}/locations/{location}", self._location),
+            Route("GET", "/v1/projects", self._list, "cloudresourcemanager.projects.list"),
+            Route("GET", "/v3/projects:search", self._search, "cloudresourcemanager.projects.search"),
+            Route("GET", "/v1/projects/{project}", self._get_v1, "cloudresourcemanager.projects.get"),
+            Route("GET", "/v3/projects/{project}", self._get_v3, "cloudresourcemanager.projects.get"),
+            Route("GET", "/v1/projects/{project}/locations", self._locations, "run.projects.locations.list"),
+            Route(
+                "GET", "/v1/projects/{project}/locations/{location}", self._location, "cloudkms.projects.locations.get"
+            ),
         ]
         for version in ("v1", "v3"):
             project = f"/{version}/projects/{{project}}"
             routes += [
-                Route("POST", f"{project}:getIamPolicy", self._get_policy),
-                Route("POST", f"{project}:setIamPolicy", self._set_policy),
-                Route("POST", f"{project}:testIamPermissions", self._test),
+                Route(
+                    "POST", f"{project}:getIamPolicy", self._get_policy, "cloudresourcemanager.projects.getIamPolicy"
+                ),
+                Route(
+                    "POST", f"{project}:setIamPolicy", self._set_policy, "cloudresourcemanager.projects.setIamPolicy"
+                ),
+                Route(
+                    "POST",
+                    f"{project}:testIamPermissions",
+                    self._test,
+                    "cloudresourcemanager.projects.testIamPermissions",
+                ),
             ]
         return routes
 

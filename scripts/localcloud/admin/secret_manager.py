@@ -18,6 +18,7 @@ _API = "secretmanager.v1"
 _SECRETS = "/v1/projects/{project}/secrets"
 _SECRET = f"{_SECRETS}/{{secret}}"
 _VERSION = f"{_SECRET}/versions/{{version}}"
+_OP = "secretmanager.projects.secrets"
 _ID = r"[A-Za-z0-9_-]{1,255}"
 _CHOSEN = ("replication", "labels", "annotations", "topics", "expireTime", "rotation", "versionAliases", "ttl")
 _LARGEST_BYTES = 64 << 10
@@ -34,21 +35,21 @@ class SecretManager:
 
     def routes(self) -> list[Route]:
         return [
-            Route("POST", _SECRETS, self._create),
-            Route("GET", _SECRETS, self._list),
-            Route("GET", _SECRET, self._get),
-            Route("PATCH", _SECRET, self._patch),
-            Route("DELETE", _SECRET, self._delete),
-            Route("POST", f"{_SECRET}:addVersion", self._add),
-            Route("GET", f"{_SECRET}/versions", self._versions),
-            Route("GET", _VERSION, self._version),
-            Route("GET", f"{_VERSION}:access", self._access),
-            Route("POST", f"{_VERSION}:enable", self._enable),
-            Route("POST", f"{_VERSION}:disable", self._disable),
-            Route("POST", f"{_VERSION}:destroy", self._destroy),
-            Route("GET", f"{_SECRET}:getIamPolicy", self._get_policy),
-            Route("POST", f"{_SECRET}:setIamPolicy", self._set_policy),
-            Route("POST", f"{_SECRET}:testIamPermissions", self._test),
+            Route("POST", _SECRETS, self._create, f"{_OP}.create"),
+            Route("GET", _SECRETS, self._list, f"{_OP}.list"),
+            Route("GET", _SECRET, self._get, f"{_OP}.get"),
+            Route("PATCH", _SECRET, self._patch, f"{_OP}.patch"),
+            Route("DELETE", _SECRET, self._delete, f"{_OP}.delete"),
+            Route("POST", f"{_SECRET}:addVersion", self._add, f"{_OP}.addVersion"),
+            Route("GET", f"{_SECRET}/versions", self._versions, f"{_OP}.versions.list"),
+            Route("GET", _VERSION, self._version, f"{_OP}.versions.get"),
+            Route("GET", f"{_VERSION}:access", self._access, f"{_OP}.versions.access"),
+            Route("POST", f"{_VERSION}:enable", self._enable, f"{_OP}.versions.enable"),
+            Route("POST", f"{_VERSION}:disable", self._disable, f"{_OP}.versions.disable"),
+            Route("POST", f"{_VERSION}:destroy", self._destroy, f"{_OP}.versions.destroy"),
+            Route("GET", f"{_SECRET}:getIamPolicy", self._get_policy, f"{_OP}.getIamPolicy"),
+            Route("POST", f"{_SECRET}:setIamPolicy", self._set_policy, f"{_OP}.setIamPolicy"),
+            Route("POST", f"{_SECRET}:testIamPermissions", self._test, f"{_OP}.testIamPermissions"),
         ]
 
     def _need(self, request: Request) -> Document:

@@ -43,13 +43,13 @@ class ServiceUsage:
 
     def routes(self) -> list[Route]:
         return [
-            Route("GET", _SERVICES, self._list),
-            Route("POST", f"{_SERVICES}:batchEnable", self._batch_enable),
-            Route("GET", f"{_SERVICES}:batchGet", self._batch_get),
-            Route("GET", f"{_SERVICES}/{{service}}", self._get),
-            Route("POST", f"{_SERVICES}/{{service}}:enable", self._enable),
-            Route("POST", f"{_SERVICES}/{{service}}:disable", self._disable),
-            Route("GET", "/v1/operations/{operation+}", self._operation),
+            Route("GET", _SERVICES, self._list, "serviceusage.services.list"),
+            Route("POST", f"{_SERVICES}:batchEnable", self._batch_enable, "serviceusage.services.batchEnable"),
+            Route("GET", f"{_SERVICES}:batchGet", self._batch_get, "serviceusage.services.batchGet"),
+            Route("GET", f"{_SERVICES}/{{service}}", self._get, "serviceusage.services.get"),
+            Route("POST", f"{_SERVICES}/{{service}}:enable", self._enable, "serviceusage.services.enable"),
+            Route("POST", f"{_SERVICES}/{{service}}:disable", self._disable, "serviceusage.services.disable"),
+            Route("GET", "/v1/operations/{operation+}", self._operation, "serviceusage.operations.get"),
         ]
 
     def _shown(self, project: str, service: str) -> Document:

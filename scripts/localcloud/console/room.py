@@ -75,13 +75,13 @@ class ConsoleRoom:
 
     def routes(self) -> list[Route]:
         return [
-            Route("GET", "/", self._page),
-            Route("GET", f"{_BASE}/panels.html", self._all_panels),
-            Route("GET", f"{_BASE}/logs.html", self._log_lines),
-            Route("GET", f"{_BASE}/logs.json", self._log_json),
-            Route("GET", f"{_BASE}/static/{{name}}", self._static),
-            Route("GET", f"{_BASE}/{{panel}}.json", self._panel_json),
-            Route("POST", f"{_BASE}/actions", self._act),
+            Route("GET", "/", self._page, "local.console.page"),
+            Route("GET", f"{_BASE}/panels.html", self._all_panels, "local.console.panels"),
+            Route("GET", f"{_BASE}/logs.html", self._log_lines, "local.console.logs"),
+            Route("GET", f"{_BASE}/logs.json", self._log_json, "local.console.logs"),
+            Route("GET", f"{_BASE}/static/{{name}}", self._static, "local.console.static"),
+            Route("GET", f"{_BASE}/{{panel}}.json", self._panel_json, "local.console.panel"),
+            Route("POST", f"{_BASE}/actions", self._act, "local.console.act"),
         ]
 
     async def start(self) -> None:

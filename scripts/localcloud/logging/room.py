@@ -35,8 +35,8 @@ class LoggingRoom:
 
     def routes(self) -> list[Route]:
         return [
-            Route("POST", "/v2/entries:write", self._write),
-            Route("POST", "/v2/entries:list", self._list),
+            Route("POST", "/v2/entries:write", self._write, "logging.entries.write"),
+            Route("POST", "/v2/entries:list", self._list, "logging.entries.list"),
         ]
 
     async def start(self) -> None:

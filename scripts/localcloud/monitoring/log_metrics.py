@@ -43,11 +43,11 @@ class LogMetrics:
 
     def routes(self) -> list[Route]:
         return [
-            Route("POST", _METRICS, self._create),
-            Route("GET", _METRICS, self._list),
-            Route("GET", f"{_METRICS}/{{metric+}}", self._get),
-            Route("PUT", f"{_METRICS}/{{metric+}}", self._put),
-            Route("DELETE", f"{_METRICS}/{{metric+}}", self._delete),
+            Route("POST", _METRICS, self._create, "logging.projects.metrics.create"),
+            Route("GET", _METRICS, self._list, "logging.projects.metrics.list"),
+            Route("GET", f"{_METRICS}/{{metric+}}", self._get, "logging.projects.metrics.get"),
+            Route("PUT", f"{_METRICS}/{{metric+}}", self._put, "logging.projects.metrics.update"),
+            Route("DELETE", f"{_METRICS}/{{metric+}}", self._delete, "logging.projects.metrics.delete"),
         ]
 
     async def series(self, project: str, start_s: float, end_s: float) -> list[Series]:

@@ -17,6 +17,7 @@ from scripts.localcloud.web import ApiError, Request, Response, Route
 _API = "monitoring.v3"
 _POLICIES = "/v3/projects/{project}/alertPolicies"
 _CHANNELS = "/v3/projects/{project}/notificationChannels"
+_CHANNEL_ID = "monitoring.projects.notificationChannels"
 COMPARISONS = ("COMPARISON_GT", "COMPARISON_GE", "COMPARISON_LT", "COMPARISON_LE", "COMPARISON_EQ", "COMPARISON_NE")
 _KINDS = ("conditionThreshold", "conditionAbsent", "conditionMatchedLog")
 _QUERIES = ("conditionMonitoringQueryLanguage", "conditionPrometheusQueryLanguage", "conditionSql")
@@ -40,16 +41,16 @@ class Policies:
 
     def routes(self) -> list[Route]:
         return [
-            Route("POST", _POLICIES, self._create),
-            Route("GET", _POLICIES, self._list),
-            Route("GET", f"{_POLICIES}/{{policy}}", self._get),
-            Route("PATCH", f"{_POLICIES}/{{policy}}", self._patch),
-            Route("DELETE", f"{_POLICIES}/{{policy}}", self._delete),
-            Route("POST", _CHANNELS, self._create_channel),
-            Route("GET", _CHANNELS, self._list_channels),
-            Route("GET", f"{_CHANNELS}/{{channel}}", self._get_channel),
-            Route("PATCH", f"{_CHANNELS}/{{channel}}", self._patch_channel),
-            Route("DELETE", f"{_CHANNELS}/{{channel}}", self._delete_channel),
+            Route("POST", _POLICIES, self._create, "monitoring.projects.alertPolicies.create"),
+            Route("GET", _POLICIES, self._list, "monitoring.projects.alertPolicies.list"),
+            Route("GET", f"{_POLICIES}/{{policy}}", self._get, "monitoring.projects.alertPolicies.get"),
+            Route("PATCH", f"{_POLICIES}/{{policy}}", self._patch, "monitoring.projects.alertPolicies.patch"),
+            Route("DELETE", f"{_POLICIES}/{{policy}}", self._delete, "monitoring.projects.alertPolicies.delete"),
+            Route("POST", _CHANNELS, self._create_channel, f"{_CHANNEL_ID}.create"),
+            Route("GET", _CHANNELS, self._list_channels, f"{_CHANNEL_ID}.list"),
+            Route("GET", f"{_CHANNELS}/{{channel}}", self._get_channel, f"{_CHANNEL_ID}.get"),
+            Route("PATCH", f"{_CHANNELS}/{{channel}}", self._patch_channel, f"{_CHANNEL_ID}.patch"),
+            Route("DELETE", f"{_CHANNELS}/{{channel}}", self._delete_channel, f"{_CHANNEL_ID}.delete"),
         ]
 
     def _policy(self, request: Request) -> Document:

@@ -28,7 +28,7 @@ class Queries:
         self._gauges = gauges
 
     def routes(self) -> list[Route]:
-        return [Route("GET", "/v3/projects/{project}/timeSeries", self._list)]
+        return [Route("GET", "/v3/projects/{project}/timeSeries", self._list, "monitoring.projects.timeSeries.list")]
 
     async def find(self, project: str, predicate: language.Predicate, start_s: float, end_s: float) -> list[Series]:
         """The series of a project that a filter matches, with samples from a day before the interval on."""

@@ -40,7 +40,7 @@ class MonitoringRoom:
         context.listen(TOPIC, self._bytes_changed)
 
     def routes(self) -> list[Route]:
-        own = [Route("GET", "/_local/incidents", self._list)]
+        own = [Route("GET", "/_local/incidents", self._list, "local.incidents.list")]
         return [*self._metrics.routes(), *self._queries.routes(), *self._policies.routes(), *own]
 
     async def start(self) -> None:

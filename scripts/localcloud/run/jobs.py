@@ -41,20 +41,20 @@ class Jobs:
     def routes(self) -> list[Route]:
         """Routes of this API."""
         return [
-            Route("GET", f"{_BASE}/jobs", self._list),
-            Route("POST", f"{_BASE}/jobs", self._create),
-            Route("GET", f"{_BASE}/jobs/{{name}}", self._get),
-            Route("PUT", f"{_BASE}/jobs/{{name}}", self._replace),
-            Route("DELETE", f"{_BASE}/jobs/{{name}}", self._delete),
-            Route("POST", f"{_BASE}/jobs/{{name}}:run", self._run),
-            Route("GET", f"{_BASE}/executions", self._list_executions),
-            Route("GET", f"{_BASE}/executions/{{name}}", self._get_execution),
-            Route("DELETE", f"{_BASE}/executions/{{name}}", self._delete_execution),
-            Route("POST", f"{_BASE}/executions/{{name}}:cancel", self._cancel),
-            Route("GET", f"{_BASE}/tasks", self._list_tasks),
-            Route("GET", f"{_BASE}/tasks/{{name}}", self._get_task),
-            Route("POST", f"{_V2}/jobs/{{name}}:run", self._run_v2),
-            Route("GET", f"{_V2}/operations/{{name}}", self._operation),
+            Route("GET", f"{_BASE}/jobs", self._list, "run.namespaces.jobs.list"),
+            Route("POST", f"{_BASE}/jobs", self._create, "run.namespaces.jobs.create"),
+            Route("GET", f"{_BASE}/jobs/{{name}}", self._get, "run.namespaces.jobs.get"),
+            Route("PUT", f"{_BASE}/jobs/{{name}}", self._replace, "run.namespaces.jobs.replaceJob"),
+            Route("DELETE", f"{_BASE}/jobs/{{name}}", self._delete, "run.namespaces.jobs.delete"),
+            Route("POST", f"{_BASE}/jobs/{{name}}:run", self._run, "run.namespaces.jobs.run"),
+            Route("GET", f"{_BASE}/executions", self._list_executions, "run.namespaces.executions.list"),
+            Route("GET", f"{_BASE}/executions/{{name}}", self._get_execution, "run.namespaces.executions.get"),
+            Route("DELETE", f"{_BASE}/executions/{{name}}", self._delete_execution, "run.namespaces.executions.delete"),
+            Route("POST", f"{_BASE}/executions/{{name}}:cancel", self._cancel, "run.namespaces.executions.cancel"),
+            Route("GET", f"{_BASE}/tasks", self._list_tasks, "run.namespaces.tasks.list"),
+            Route("GET", f"{_BASE}/tasks/{{name}}", self._get_task, "run.namespaces.tasks.get"),
+            Route("POST", f"{_V2}/jobs/{{name}}:run", self._run_v2, "run.projects.locations.jobs.run"),
+            Route("GET", f"{_V2}/operations/{{name}}", self._operation, "run.projects.locations.operations.get"),
         ]
 
     def _project(self, request: Request) -> str:

@@ -22,9 +22,9 @@ class LocalApi:
     def routes(self) -> list[Route]:
         """GET /_local/instances[?service=], POST /_local/services/S/instances, POST /_local/instances/ID:kill."""
         return [
-            Route("GET", "/_local/instances", self._list),
-            Route("POST", "/_local/services/{service}/instances", self._add),
-            Route("POST", "/_local/instances/{id}:kill", self._kill),
+            Route("GET", "/_local/instances", self._list, "local.instances.list"),
+            Route("POST", "/_local/services/{service}/instances", self._add, "local.instances.add"),
+            Route("POST", "/_local/instances/{id}:kill", self._kill, "local.instances.kill"),
         ]
 
     async def _list(self, request: Request) -> Response:

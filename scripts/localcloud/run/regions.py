@@ -11,6 +11,7 @@ from scripts.localcloud.run.store import RUN, SERVING, Store, page
 from scripts.localcloud.web import ApiError, Request, Response, Route
 
 _PLACE = "/v1/projects/{project}/locations/{location}"
+_IDS = "run.projects.locations"
 _KINDS = {"services": ("service", "ServiceList", SERVING), "jobs": ("job", "JobList", RUN)}
 
 
@@ -23,12 +24,25 @@ class Regions:
 
     def routes(self) -> list[Route]:
         """Routes of this form. A list of jobs is none of them: that path is Cloud Scheduler's."""
-        resources = [f"{_PLACE}/{kind}/{{name}}" for kind in _KINDS]
         return [
-            Route("GET", f"{_PLACE}/services", self._list),
-            *(Route("GET", f"{resource}:getIamPolicy", self._get) for resource in resources),
-            *(Route("POST", f"{resource}:setIamPolicy", self._set) for resource in resources),
-            *(Route("POST", f"{resource}:testIamPermissions", self._test) for resource in resources),
+            Route("GET", f"{_PLACE}/services", self._list, f"{_IDS}.services.list"),
+            *(
+                Route("GET", f"{_PLACE}/{kind}/{{name}}:getIamPolicy", self._get, f"{_IDS}.{kind}.getIamPolicy")
+                for kind in _KINDS
+            ),
+            *(
+                Route("POST", f"{_PLACE}/{kind}/{{name}}:setIamPolicy", self._set, f"{_IDS}.{kind}.setIamPolicy")
+                for kind in _KINDS
+            ),
+            *(
+                Route(
+                    "POST",
+                    f"{_PLACE}/{kind}/{{name}}:testIamPermissions",
+                    self._test,
+                    f"{_IDS}.{kind}.testIamPermissions",
+                )
+                for kind in _KINDS
+            ),
         ]
 
     async def _list(self, request: Request) -> Response:

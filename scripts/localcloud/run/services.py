@@ -28,18 +28,20 @@ class Services:
     def routes(self) -> list[Route]:
         """Routes of this API."""
         return [
-            Route("GET", f"{_BASE}/services", self._list),
-            Route("POST", f"{_BASE}/services", self._create),
-            Route("GET", f"{_BASE}/services/{{name}}", self._get),
-            Route("PUT", f"{_BASE}/services/{{name}}", self._replace),
-            Route("DELETE", f"{_BASE}/services/{{name}}", self._delete),
-            Route("GET", f"{_BASE}/revisions", self._list_revisions),
-            Route("GET", f"{_BASE}/revisions/{{name}}", self._get_revision),
-            Route("DELETE", f"{_BASE}/revisions/{{name}}", self._delete_revision),
-            Route("GET", f"{_BASE}/routes", self._list_routes),
-            Route("GET", f"{_BASE}/routes/{{name}}", self._get_route),
-            Route("GET", f"{_BASE}/configurations", self._list_configurations),
-            Route("GET", f"{_BASE}/configurations/{{name}}", self._get_configuration),
+            Route("GET", f"{_BASE}/services", self._list, "run.namespaces.services.list"),
+            Route("POST", f"{_BASE}/services", self._create, "run.namespaces.services.create"),
+            Route("GET", f"{_BASE}/services/{{name}}", self._get, "run.namespaces.services.get"),
+            Route("PUT", f"{_BASE}/services/{{name}}", self._replace, "run.namespaces.services.replaceService"),
+            Route("DELETE", f"{_BASE}/services/{{name}}", self._delete, "run.namespaces.services.delete"),
+            Route("GET", f"{_BASE}/revisions", self._list_revisions, "run.namespaces.revisions.list"),
+            Route("GET", f"{_BASE}/revisions/{{name}}", self._get_revision, "run.namespaces.revisions.get"),
+            Route("DELETE", f"{_BASE}/revisions/{{name}}", self._delete_revision, "run.namespaces.revisions.delete"),
+            Route("GET", f"{_BASE}/routes", self._list_routes, "run.namespaces.routes.list"),
+            Route("GET", f"{_BASE}/routes/{{name}}", self._get_route, "run.namespaces.routes.get"),
+            Route("GET", f"{_BASE}/configurations", self._list_configurations, "run.namespaces.configurations.list"),
+            Route(
+                "GET", f"{_BASE}/configurations/{{name}}", self._get_configuration, "run.namespaces.configurations.get"
+            ),
         ]
 
     def _project(self, request: Request) -> str:

@@ -40,14 +40,16 @@ class SchedulerRoom:
 
     def routes(self) -> list[Route]:
         return [
-            Route("POST", f"{_PARENT}/jobs", self._create),
-            Route("GET", f"{_PARENT}/jobs", self._list),
-            Route("GET", f"{_PARENT}/jobs/{{job}}", self._get),
-            Route("PATCH", f"{_PARENT}/jobs/{{job}}", self._patch),
-            Route("DELETE", f"{_PARENT}/jobs/{{job}}", self._delete),
-            Route("POST", f"{_PARENT}/jobs/{{job}}:run", self._run),
-            Route("POST", f"{_PARENT}/jobs/{{job}}:pause", self._pause),
-            Route("POST", f"{_PARENT}/jobs/{{job}}:resume", self._resume),
+            Route("POST", f"{_PARENT}/jobs", self._create, "cloudscheduler.projects.locations.jobs.create"),
+            Route("GET", f"{_PARENT}/jobs", self._list, "cloudscheduler.projects.locations.jobs.list"),
+            Route("GET", f"{_PARENT}/jobs/{{job}}", self._get, "cloudscheduler.projects.locations.jobs.get"),
+            Route("PATCH", f"{_PARENT}/jobs/{{job}}", self._patch, "cloudscheduler.projects.locations.jobs.patch"),
+            Route("DELETE", f"{_PARENT}/jobs/{{job}}", self._delete, "cloudscheduler.projects.locations.jobs.delete"),
+            Route("POST", f"{_PARENT}/jobs/{{job}}:run", self._run, "cloudscheduler.projects.locations.jobs.run"),
+            Route("POST", f"{_PARENT}/jobs/{{job}}:pause", self._pause, "cloudscheduler.projects.locations.jobs.pause"),
+            Route(
+                "POST", f"{_PARENT}/jobs/{{job}}:resume", self._resume, "cloudscheduler.projects.locations.jobs.resume"
+            ),
         ]
 
     async def start(self) -> None:

@@ -30,7 +30,10 @@ class Batch:
         self._router.add(routes)
 
     def routes(self) -> list[Route]:
-        return [Route("POST", "/batch/storage/v1", self._batch), Route("POST", "/batch", self._batch)]
+        return [
+            Route("POST", "/batch/storage/v1", self._batch, "storage.batch"),
+            Route("POST", "/batch", self._batch, "storage.batch"),
+        ]
 
     async def _batch(self, request: Request) -> Response:
         boundary = boundary_of(request.headers.get("content-type", ""))

@@ -28,13 +28,18 @@ class Buckets:
 
     def routes(self) -> list[Route]:
         return [
-            Route("GET", "/storage/v1/b", self._list),
-            Route("POST", "/storage/v1/b", self._create),
-            Route("GET", _BUCKET, self._get),
-            Route("PATCH", _BUCKET, partial(self._change, _patched)),
-            Route("PUT", _BUCKET, partial(self._change, _replaced)),
-            Route("DELETE", _BUCKET, self._delete),
-            Route("GET", "/storage/v1/projects/{project+}/serviceAccount", self._service_account),
+            Route("GET", "/storage/v1/b", self._list, "storage.buckets.list"),
+            Route("POST", "/storage/v1/b", self._create, "storage.buckets.insert"),
+            Route("GET", _BUCKET, self._get, "storage.buckets.get"),
+            Route("PATCH", _BUCKET, partial(self._change, _patched), "storage.buckets.patch"),
+            Route("PUT", _BUCKET, partial(self._change, _replaced), "storage.buckets.update"),
+            Route("DELETE", _BUCKET, self._delete, "storage.buckets.delete"),
+            Route(
+                "GET",
+                "/storage/v1/projects/{project+}/serviceAccount",
+                self._service_account,
+                "storage.projects.serviceAccount.get",
+            ),
         ]
 
     async def _list(self, request: Request) -> Response:

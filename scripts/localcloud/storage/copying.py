@@ -26,9 +26,9 @@ class Copying:
 
     def routes(self) -> list[Route]:
         return [
-            Route("POST", _FROM + "/compose", self._compose),
-            Route("POST", _FROM + "/rewriteTo" + _TO, self._rewrite),
-            Route("POST", _FROM + "/copyTo" + _TO, self._copy),
+            Route("POST", _FROM + "/compose", self._compose, "storage.objects.compose"),
+            Route("POST", _FROM + "/rewriteTo" + _TO, self._rewrite, "storage.objects.rewrite"),
+            Route("POST", _FROM + "/copyTo" + _TO, self._copy, "storage.objects.copy"),
         ]
 
     async def _rewrite(self, request: Request) -> Response:

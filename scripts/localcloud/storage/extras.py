@@ -22,15 +22,15 @@ class Extras:
 
     def routes(self) -> list[Route]:
         return [
-            Route("POST", _OBJECT + "/moveTo/o/{target+}", self._move),
-            Route("GET", _BUCKET + "/storageLayout", self._layout),
-            Route("GET", _BUCKET + "/managedFolders", self._none),
-            Route("GET", _BUCKET + "/folders", self._none),
-            Route("GET", _BUCKET + "/notificationConfigs", self._none),
-            Route("GET", _BUCKET + "/anywhereCaches", self._none),
-            Route("GET", _BUCKET + "/acl", self._access),
-            Route("GET", _BUCKET + "/defaultObjectAcl", self._access),
-            Route("GET", _OBJECT + "/acl", self._object_access),
+            Route("POST", _OBJECT + "/moveTo/o/{target+}", self._move, "storage.objects.move"),
+            Route("GET", _BUCKET + "/storageLayout", self._layout, "storage.buckets.getStorageLayout"),
+            Route("GET", _BUCKET + "/managedFolders", self._none, "storage.managedFolders.list"),
+            Route("GET", _BUCKET + "/folders", self._none, "storage.folders.list"),
+            Route("GET", _BUCKET + "/notificationConfigs", self._none, "storage.notifications.list"),
+            Route("GET", _BUCKET + "/anywhereCaches", self._none, "storage.anywhereCaches.list"),
+            Route("GET", _BUCKET + "/acl", self._access, "storage.bucketAccessControls.list"),
+            Route("GET", _BUCKET + "/defaultObjectAcl", self._access, "storage.defaultObjectAccessControls.list"),
+            Route("GET", _OBJECT + "/acl", self._object_access, "storage.objectAccessControls.list"),
         ]
 
     async def _move(self, request: Request) -> Response:

@@ -22,9 +22,9 @@ class Iam:
 
     def routes(self) -> list[Route]:
         return [
-            Route("GET", _IAM, self._get),
-            Route("PUT", _IAM, self._set),
-            Route("GET", _IAM + "/testPermissions", self._test),
+            Route("GET", _IAM, self._get, "storage.buckets.getIamPolicy"),
+            Route("PUT", _IAM, self._set, "storage.buckets.setIamPolicy"),
+            Route("GET", _IAM + "/testPermissions", self._test, "storage.buckets.testIamPermissions"),
         ]
 
     async def _get(self, request: Request) -> Response:

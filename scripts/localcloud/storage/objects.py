@@ -25,12 +25,12 @@ class Objects:
 
     def routes(self) -> list[Route]:
         return [
-            Route("GET", _OBJECT, self._get),
-            Route("GET", "/storage/v1/b/{bucket}/o", self._list),
-            Route("PATCH", _OBJECT, partial(self._change, fields.patched)),
-            Route("PUT", _OBJECT, partial(self._change, fields.replaced)),
-            Route("DELETE", _OBJECT, self._delete),
-            Route("GET", "/download" + _OBJECT, self._download),
+            Route("GET", _OBJECT, self._get, "storage.objects.get"),
+            Route("GET", "/storage/v1/b/{bucket}/o", self._list, "storage.objects.list"),
+            Route("PATCH", _OBJECT, partial(self._change, fields.patched), "storage.objects.patch"),
+            Route("PUT", _OBJECT, partial(self._change, fields.replaced), "storage.objects.update"),
+            Route("DELETE", _OBJECT, self._delete, "storage.objects.delete"),
+            Route("GET", "/download" + _OBJECT, self._download, "storage.objects.get"),
         ]
 
     async def _get(self, request: Request) -> Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -75,7 +76,7 @@ class StorageRoom:
 
 
 def _strict(route: Route) -> Route:
-    return Route(route.method, route.pattern, partial(_readable, route.handler))
+    return replace(route, handler=partial(_readable, route.handler))
 
 
 async def _readable(handler: Handler, request: Request) -> Response:

@@ -22,7 +22,7 @@ class Uploads:
 
     def routes(self) -> list[Route]:
         return [
-            Route(method, f"{prefix}/upload/storage/v1/b/{{bucket}}/o", self._upload)
+            Route(method, f"{prefix}/upload/storage/v1/b/{{bucket}}/o", self._upload, "storage.objects.insert")
             for prefix in ("", "/resumable")
             for method in ("POST", "PUT", "DELETE")
         ]

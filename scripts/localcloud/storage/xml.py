@@ -52,7 +52,10 @@ class Xml:
         self.multiparts = Multiparts(store)
 
     def routes(self) -> list[Route]:
-        return [Route("*", "/{bucket}", self._bucket), Route("*", "/{bucket}/{object*}", self._object)]
+        return [
+            Route("*", "/{bucket}", self._bucket, "storage.xml.buckets"),
+            Route("*", "/{bucket}/{object*}", self._object, "storage.xml.objects"),
+        ]
 
     @answering
     async def _bucket(self, request: Request) -> Response:

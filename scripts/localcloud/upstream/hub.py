@@ -34,13 +34,18 @@ class Hub:
     def routes(self) -> list[Route]:
         model = f"{PREFIX}/api/models/{{owner}}/{{name}}"
         return [
-            Route("GET", model, self._info),
-            Route("GET", f"{model}/revision/{{revision+}}", self._info),
-            Route("GET", f"{model}/refs", self._refs),
-            Route("GET", f"{model}/tree/{{revision+}}", self._tree),
-            Route("GET", f"{model}/tree/{{revision+}}/{{folder*}}", self._tree),
-            Route("POST", f"{model}/paths-info/{{revision+}}", self._paths_info),
-            Route("GET", f"{PREFIX}/{{owner}}/{{name}}/resolve/{{revision+}}/{{path*}}", self._resolve),
+            Route("GET", model, self._info, "upstream.huggingface.models.get"),
+            Route("GET", f"{model}/revision/{{revision+}}", self._info, "upstream.huggingface.models.get"),
+            Route("GET", f"{model}/refs", self._refs, "upstream.huggingface.refs.list"),
+            Route("GET", f"{model}/tree/{{revision+}}", self._tree, "upstream.huggingface.tree.list"),
+            Route("GET", f"{model}/tree/{{revision+}}/{{folder*}}", self._tree, "upstream.huggingface.tree.list"),
+            Route("POST", f"{model}/paths-info/{{revision+}}", self._paths_info, "upstream.huggingface.paths.get"),
+            Route(
+                "GET",
+                f"{PREFIX}/{{owner}}/{{name}}/resolve/{{revision+}}/{{path*}}",
+                self._resolve,
+                "upstream.huggingface.files.get",
+            ),
         ]
 
     async def _find(self, request: Request) -> Revision | Response:

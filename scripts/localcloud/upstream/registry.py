@@ -35,12 +35,12 @@ class Registry:
     def routes(self) -> list[Route]:
         model = f"{PREFIX}/v2/{{namespace}}/{{name}}"
         return [
-            Route("GET", f"{PREFIX}/token", self._token),
-            Route("GET", f"{PREFIX}/v2/", self._base),
-            Route("GET", f"{PREFIX}/v2", self._base),
-            Route("GET", f"{model}/tags/list", self._tags),
-            Route("GET", f"{model}/manifests/{{reference+}}", self._manifest),
-            Route("GET", f"{model}/blobs/{{digest+}}", self._blob),
+            Route("GET", f"{PREFIX}/token", self._token, "upstream.ollama.token.get"),
+            Route("GET", f"{PREFIX}/v2/", self._base, "upstream.ollama.base.get"),
+            Route("GET", f"{PREFIX}/v2", self._base, "upstream.ollama.base.get"),
+            Route("GET", f"{model}/tags/list", self._tags, "upstream.ollama.tags.list"),
+            Route("GET", f"{model}/manifests/{{reference+}}", self._manifest, "upstream.ollama.manifests.get"),
+            Route("GET", f"{model}/blobs/{{digest+}}", self._blob, "upstream.ollama.blobs.get"),
         ]
 
     async def _token(self, request: Request) -> Response:

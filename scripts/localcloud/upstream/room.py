@@ -7,6 +7,7 @@ import contextlib
 import secrets
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -105,16 +106,16 @@ class UpstreamRoom:
         served = [
             *self._registry.routes(),
             *self._hub.routes(),
-            Route("GET", "/upstream/blobs/{sha256}", self._blob),
-            Route("*", "/upstream/{rest*}", self._nothing),
+            Route("GET", "/upstream/blobs/{sha256}", self._blob, "upstream.blobs.get"),
+            Route("*", "/upstream/{rest*}", self._nothing, "upstream.unknown"),
         ]
         return [
-            *(Route(route.method, route.pattern, self._counted(route.handler)) for route in served),
-            Route("GET", "/_local/upstreams", self._show),
-            Route("POST", "/_local/upstreams", self._switch),
-            Route("POST", "/_local/upstreams/corpus", self._fetch),
-            Route("POST", "/_local/upstreams/reset", self._reset),
-            Route("POST", "/_local/upstreams/tags", self._move),
+            *(replace(route, handler=self._counted(route.handler)) for route in served),
+            Route("GET", "/_local/upstreams", self._show, "local.upstreams.get"),
+            Route("POST", "/_local/upstreams", self._switch, "local.upstreams.switch"),
+            Route("POST", "/_local/upstreams/corpus", self._fetch, "local.upstreams.fetchCorpus"),
+            Route("POST", "/_local/upstreams/reset", self._reset, "local.upstreams.reset"),
+            Route("POST", "/_local/upstreams/tags", self._move, "local.upstreams.moveTag"),
         ]
 
     async def start(self) -> None:
