@@ -70,13 +70,24 @@ class StandIn:
         return self.process.wait(timeout=30)
 
 
+# Where the stand-ins of this session write what they were asked and answered: tests/contract judges it.
+RECORDINGS: set[Path] = set()
+
+
+def exchanges_of(state: Path) -> Path:
+    """The recording of the stand-in on a state folder: beside it."""
+    return state.with_name(f"{state.name}.exchanges.jsonl")
+
+
 def start_standin(state: Path, port: int = 0) -> StandIn:
     """Start the real daemon on a state folder and wait until it answers."""
     state.mkdir(parents=True, exist_ok=True)
     (state / "daemon.json").unlink(missing_ok=True)
+    RECORDINGS.add(exchanges_of(state))
     log = (state / "daemon.log").open("ab")
     process = subprocess.Popen(
-        [sys.executable, "-m", "scripts.localcloud", "--state", str(state), "--port", str(port)],
+        [sys.executable, "-m", "scripts.localcloud", "--state", str(state), "--port", str(port),
+         "--exchanges", str(exchanges_of(state))],
         cwd=ROOT, stdout=log, stderr=log, env=dict(os.environ),
     )  # fmt: skip
     log.close()

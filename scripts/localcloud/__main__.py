@@ -22,6 +22,7 @@ import uvicorn
 from scripts.errors import ExitCode, OpsError, Refused
 from scripts.localcloud.app import App
 from scripts.localcloud.context import Context, Database
+from scripts.localcloud.recording import Recorder
 from scripts.localcloud.rooms import open_rooms
 from scripts.localcloud.wire import Protocol
 
@@ -41,6 +42,7 @@ def main() -> int:
     options = argparse.ArgumentParser(prog="python -m scripts.localcloud", description=__doc__)
     options.add_argument("--state", type=Path, required=True, help="folder that keeps everything")
     options.add_argument("--port", type=_port, required=True, help="TCP port on 127.0.0.1; 0 picks a free one")
+    options.add_argument("--exchanges", type=Path, help="file to which every JSON request and answer is appended")
     chosen = options.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     _many_files()
@@ -50,7 +52,7 @@ def main() -> int:
             _listening(chosen.port) as listener,
             asyncio.Runner(loop_factory=_new_event_loop) as runner,
         ):
-            runner.run(_serve(chosen.state, listener))
+            runner.run(_serve(chosen.state, listener, chosen.exchanges))
     except OpsError as error:
         print(json.dumps({"error": error.message, "remedy": error.remedy}), file=sys.stderr)
         return int(error.exit_code)
@@ -81,11 +83,13 @@ def _many_files() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536), hard))
 
 
-async def _serve(state: Path, listener: socket.socket) -> None:
+async def _serve(state: Path, listener: socket.socket, exchanges: Path | None = None) -> None:
     port = listener.getsockname()[1]
     context = Context(state.resolve(), f"http://127.0.0.1:{port}", ROOT, Database(state / "state.db"))
     stopping = asyncio.Event()
     app = App(context, open_rooms(context, stopping))
+    if exchanges is not None:
+        app.recorder = Recorder(exchanges)
     loop = asyncio.get_running_loop()
     for sig in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(sig, stopping.set)

@@ -13,6 +13,7 @@ from typing import Any
 
 from scripts.localcloud import partial, proxy
 from scripts.localcloud.context import Context, HostRoom, Room
+from scripts.localcloud.recording import Recorder
 from scripts.localcloud.web import ApiError, Disconnected, FileBody, Handler, Request, Response, Router, parse_query
 from scripts.localcloud.wire import EXTENSION, Wire
 
@@ -33,6 +34,7 @@ class App:
         self.context = context
         self.rooms = dict(rooms)
         self.router = Router()
+        self.recorder: Recorder | None = None
         self._claims: list[Callable[[str], Handler | None]] = []
         for room in self.rooms.values():
             self.router.add(room.routes())
@@ -54,13 +56,21 @@ class App:
             return
         request = _request(scope, receive)
         try:
-            await _send(request, await self._respond(request), send)
+            await _send(request, await self._recorded(request), send)
         except Disconnected:
             return
         except asyncio.CancelledError:
             wire: Wire = request.extensions[EXTENSION]
             if not wire.gone:
                 raise
+
+    async def _recorded(self, request: Request) -> Response:
+        if self.recorder is None:
+            return await self._respond(request)
+        kept = self.recorder.listen(request)
+        response = await self._respond(request)
+        self.recorder.note(request, kept, response)
+        return response
 
     async def _respond(self, request: Request) -> Response:
         try:

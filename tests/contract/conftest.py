@@ -4,11 +4,30 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.conftest import RECORDINGS
+from tests.contract import exchanges
+
 _numbers = itertools.count(1)
+
+
+_read: dict[Path, int] = {}
+
+
+@pytest.fixture(autouse=True)
+def _judged_by_schema(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whatever a stand-in was asked and answered during a test must be as Google describes it (see test_schema.py)."""
+    yield
+    found = []
+    for path in RECORDINGS:
+        new, _read[path] = exchanges.read(path, _read.get(path, 0))
+        found += new
+    wrong = exchanges.failures(found)
+    assert not wrong, "\n".join(["what the stand-in said is not what Google describes:", *wrong[:20]])
 
 
 @pytest.fixture(scope="session")
