@@ -53,7 +53,9 @@ def test_a_form_from_elsewhere_is_refused(headers: dict[str, str | None]) -> Non
         form(Guard(PORT), headers)
 
 
-@pytest.mark.parametrize("token", ["", "x", "ü", Guard(PORT).token], ids=["none", "short", "not ASCII", "of another guard"])
+@pytest.mark.parametrize(
+    "token", ["", "x", "ü", Guard(PORT).token], ids=["none", "short", "not ASCII", "of another guard"]
+)
 def test_another_token_is_refused(token: str) -> None:
     with pytest.raises(Refused):
         form(Guard(PORT), token=token)
