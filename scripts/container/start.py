@@ -76,7 +76,7 @@ class Watch:
         runtime = self._runtime
         found = gate.look(
             self._bucket, runtime.models, runtime.trusted_keys,
-            min_serial=runtime.min_serial, pinned_version=runtime.pinned_version,
+            min_serial=runtime.min_serial, pinned_version=runtime.pinned_version, hold_matters=False,
         )  # fmt: skip
         for problem in found.problems:
             if problem.line() not in self._told:

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 from scripts.errors import SYNC, BadInput, Conflict
 from scripts.models import layout, manifest, signing, statements
 from scripts.models.statements import Problem, Trusted
-from scripts.models.strict import dump
+from scripts.models.strict import Reader, dump
 from scripts.settings.types import TrustedKey
 
 if TYPE_CHECKING:
     from scripts.cloud.storage import Bucket
 
-_MAX_BYTES = manifest.MAX_BYTES + signing.MAX_ENVELOPE_BYTES + 1024
+MAX_BYTES = manifest.MAX_BYTES + signing.MAX_ENVELOPE_BYTES + 1024
+_READER = Reader("manifest.json", SYNC)
 
 
 def manifest_copy(trusted: Trusted) -> bytes:
@@ -33,12 +34,33 @@ def done_copy(trusted: Trusted) -> bytes:
     return statements.done_bytes(trusted.version, trusted.manifest_sha256)
 
 
+def open_copy(data: bytes, keys: Sequence[TrustedKey]) -> Trusted:
+    """The version that a copy of manifest.json tells, as far as the copy alone can prove it: signed, and not altered.
+
+    Raises BadInput or signing.Untrusted.
+    """
+    value = _READER.load(data, MAX_BYTES)
+    if not isinstance(value, dict) or not isinstance(value.get("envelope"), dict):
+        _READER.fail("", "no envelope", "the manifest with its serial and envelope")
+    envelope = value["envelope"]
+    statement, _ = statements.unseal(dump(envelope), keys)
+    plain = dump({key: entry for key, entry in value.items() if key not in ("serial", "envelope")})
+    digest = manifest.sha256(plain)
+    if digest != statement.manifest_sha256:
+        _READER.fail("", f"the digest {digest[:12]}…", f"the signed {statement.manifest_sha256[:12]}…")
+    content = manifest.parse(plain)
+    trusted = Trusted(statement.serial, statement.version, content, digest, statement, envelope)
+    if content.version != statement.version or manifest_copy(trusted) != data:
+        _READER.fail("", "other bytes", f"the copy of version {statement.version}, serial {statement.serial}")
+    return trusted
+
+
 def check(bucket: Bucket, trusted: Trusted, keys: Sequence[TrustedKey]) -> tuple[Problem, ...]:
     """What is wrong with the copies, each with its own words; empty when both are in step."""
     problems: list[Problem] = []
     for name, expected in ((layout.MANIFEST_COPY, manifest_copy(trusted)), (layout.DONE_COPY, done_copy(trusted))):
         try:
-            found = bucket.read(name, limit_bytes=_MAX_BYTES)
+            found = bucket.read(name, limit_bytes=MAX_BYTES)
         except BadInput as error:
             problems.append(Problem(name, error.message, SYNC, "copies"))
             continue
@@ -88,7 +110,7 @@ def repair(bucket: Bucket, trusted: Trusted, keys: Sequence[TrustedKey]) -> bool
 
 def _read(bucket: Bucket, name: str) -> tuple[bytes, int] | None:
     try:
-        found = bucket.read(name, limit_bytes=_MAX_BYTES)
+        found = bucket.read(name, limit_bytes=MAX_BYTES)
     except BadInput:  # larger than any copy: replace it
         info = bucket.stat(name)
         return (b"", info.generation) if info is not None else None
@@ -97,7 +119,7 @@ def _read(bucket: Bucket, name: str) -> tuple[bytes, int] | None:
 
 def _same(bucket: Bucket, name: str, generation: int, expected: bytes) -> bool:
     try:
-        found = bucket.read(name, generation, limit_bytes=_MAX_BYTES)
+        found = bucket.read(name, generation, limit_bytes=MAX_BYTES)
     except BadInput:
         return False
     return found is not None and found[0] == expected

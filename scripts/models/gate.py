@@ -6,18 +6,20 @@ and checksums, no model bytes. look() does all of it for a container.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from scripts.errors import SYNC, BadInput
 from scripts.models import holds, layout, statements
+from scripts.models.glance import glance
 from scripts.models.manifest import Manifest, Model
 from scripts.models.statements import Problem, Reading, Trusted
 from scripts.settings.types import ModelSpec, TrustedKey
 
 if TYPE_CHECKING:
     from scripts.cloud.storage import Bucket
+    from scripts.cloud.storage_objects import ObjectInfo
 
 Reason = Literal["match", "held", "pinned", "no_trusted_version", "files_missing", "models_differ"]
 HITS: tuple[Reason, ...] = ("match", "held", "pinned")
@@ -83,13 +85,15 @@ def _bare(revision: str) -> str:
 
 
 def verify_files(bucket: Bucket, manifest: Manifest) -> tuple[Problem, ...]:
-    """What differs between a version's manifest and its objects: missing, other size or crc32c, or not in the manifest.
-
-    One listing per store, no bytes read. Raises what the bucket raises.
-    """
-    expected = manifest.objects()
+    """compare_files() with what the bucket lists: one listing per store, no bytes read."""
     folders = sorted({layout.folder(model.kind, manifest.version) for model in manifest.models})
-    found = {info.name: info for folder in folders for info in bucket.list(f"{folder}/")}
+    stores = bucket.list_each(*(f"{folder}/" for folder in folders))
+    return compare_files(manifest, {info.name: info for store in stores for info in store})
+
+
+def compare_files(manifest: Manifest, found: Mapping[str, ObjectInfo]) -> tuple[Problem, ...]:
+    """What differs between a manifest and its objects: missing, other size or crc32c, or not in the manifest."""
+    expected = manifest.objects()
     faults: list[tuple[str, str]] = []
     for name, file in expected.items():
         info = found.get(name)
@@ -111,7 +115,13 @@ def verify_files(bucket: Bucket, manifest: Manifest) -> tuple[Problem, ...]:
 
 
 def read(bucket: Bucket, keys: Sequence[TrustedKey], *, min_serial: int = 0, pinned_version: str = "") -> Reading:
-    """statements.read_trusted with every file compared too: a version with a missing or swapped file does not serve."""
+    """The version that is active, with every file compared: one with a missing or swapped file does not serve.
+
+    By the short way (glance) where everything agrees, else by statements.read_trusted, which tells what does not.
+    """
+    short = glance(bucket, keys, min_serial=min_serial, pinned_version=pinned_version)
+    if short is not None and not compare_files(short[0].manifest, short[1]):
+        return Reading(short[0], (), pinned_version)
 
     def check(trusted: Trusted) -> Iterable[Problem]:
         return verify_files(bucket, trusted.manifest)
@@ -126,11 +136,18 @@ def look(
     *,
     min_serial: int = 0,
     pinned_version: str = "",
+    hold_matters: bool = True,
 ) -> Look:
-    """Read, verify and decide; an unreadable holds.json is a problem to report, not a reason to stay down."""
+    """Read, verify and decide; an unreadable holds.json is a problem to report, not a reason to stay down.
+
+    hold_matters=False saves its read where the models match: an instance at its start asks for a hold only when it
+    decides between hit and miss. All else of that look is five calls.
+    """
     reading = read(bucket, keys, min_serial=min_serial, pinned_version=pinned_version)
     problems = reading.problems
     hold = None
+    if not hold_matters and (decision := decide(reading, specs, None)).hit:
+        return Look(decision, reading, None, problems)
     try:
         hold = holds.read(bucket).hold
     except BadInput as error:
