@@ -39,6 +39,10 @@ class Database:
         """Execute one statement; the number of rows it changed."""
         return self._connection.execute(sql, values).rowcount
 
+    def many(self, sql: str, values: Sequence[Sequence[Any]]) -> None:
+        """Execute one statement once for each of many rows of values."""
+        self._connection.executemany(sql, values)
+
     def rows(self, sql: str, *values: Any) -> list[sqlite3.Row]:
         """All rows of a query."""
         return self._connection.execute(sql, values).fetchall()
@@ -69,6 +73,11 @@ class Database:
             raise
         finally:
             self._depth -= 1
+
+    @property
+    def changing(self) -> bool:
+        """A transaction is under way, which may yet be rolled back."""
+        return self._depth > 0
 
     def close(self) -> None:
         """Close the connection; the WAL is folded back."""

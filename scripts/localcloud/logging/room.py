@@ -8,14 +8,14 @@ import hashlib
 import json
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from scripts.localcloud import schema
 from scripts.localcloud.context import Context
 from scripts.localcloud.logging import severity
 from scripts.localcloud.logging.filters import Filter, FilterError, parse
-from scripts.localcloud.logging.store import Entry, LogStore, Position
+from scripts.localcloud.logging.store import Entry, LogStore, Position, Row
 from scripts.localcloud.logging.times import to_nanoseconds
 from scripts.localcloud.web import ApiError, Request, Response, Route
 
@@ -32,6 +32,7 @@ class LoggingRoom:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._store = LogStore(context)
+        self._flushes: list[Callable[[], None]] = []
 
     def routes(self) -> list[Route]:
         return [
@@ -46,16 +47,30 @@ class LoggingRoom:
         """Nothing to stop."""
 
     def status(self) -> dict[str, Any]:
+        self._flush()
         return {"entries": self._store.count()}
 
     async def search(self, text: str, size: int, *, newest_first: bool = True) -> list[Entry]:
         """Up to size entries of all projects that a filter matches. Raises ApiError 400 for a filter that is wrong."""
+        self._flush()
         return (await self._store.page((), _filter(text), newest_first, size, None)).entries
 
     def write(self, entries: Sequence[Entry]) -> None:
         """Keep LogEntry dicts; insertId, timestamp, severity and receiveTimestamp are filled in when missing."""
         now = self._context.now()
         self._store.write([_completed(entry, now) for entry in entries])
+
+    def write_requests(self, rows: Sequence[Row]) -> None:
+        """Keep complete entries of Cloud Run's request log."""
+        self._store.write_requests(rows)
+
+    def before_reading(self, flush: Callable[[], None]) -> None:
+        """Have flush() called before entries are read: it writes what a room still holds back."""
+        self._flushes.append(flush)
+
+    def _flush(self) -> None:
+        for flush in self._flushes:
+            flush()
 
     async def _write(self, request: Request) -> Response:
         body = await request.json_object()
@@ -86,6 +101,7 @@ class LoggingRoom:
             raise ApiError(400, f"page_size: expected a positive number, found {size!r}.")
         query = hashlib.sha256(json.dumps([parents, body.get("filter"), newest_first]).encode()).hexdigest()[:12]
         after = _after(body.get("pageToken") or "", query)
+        self._flush()
         found = await self._store.page(parents, wanted, newest_first, min(size, _LARGEST_PAGE), after)
         answer: dict[str, Any] = {"entries": found.entries} if found.entries else {}
         if found.next is not None:

@@ -1,4 +1,7 @@
-"""Log entries in the daemon's database: written in batches, read in pages, the oldest removed first."""
+"""Log entries in the daemon's database: written in batches, read in pages, the oldest removed first.
+
+Cloud Run's request log has a quota of its own, so that many requests do not push out what instances wrote.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,18 @@ import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from scripts.localcloud.context import Context
 from scripts.localcloud.logging import severity
 from scripts.localcloud.logging.filters import Filter
 from scripts.localcloud.logging.times import to_nanoseconds
 
-MOST_ENTRIES = 200_000
-_TRIM_EVERY = 2_000
+MOST_ENTRIES = 200_000  # of each quota
+_TRIM_EVERY = 1_000
 _STEP = 500
+_GENERAL, _REQUESTS = 0, 1
+_REQUEST_LOG = "/logs/run.googleapis.com%2Frequests"
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS log_entries (
@@ -24,8 +29,26 @@ CREATE TABLE IF NOT EXISTS log_entries (
   UNIQUE (log_name, at, insert_id));
 CREATE INDEX IF NOT EXISTS log_entries_by_time ON log_entries (at, id);
 """
+_QUOTA = "ALTER TABLE log_entries ADD COLUMN quota INTEGER NOT NULL DEFAULT 0"
+_BY_QUOTA = "CREATE INDEX IF NOT EXISTS log_entries_by_quota ON log_entries (quota, id)"
+_INSERT = (
+    "INSERT OR IGNORE INTO log_entries (at, parent, log_name, insert_id, severity, resource, entry, quota)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
 
 Entry = dict[str, Any]
+
+
+class Row(NamedTuple):
+    """A complete LogEntry as JSON, with what it is found by; at is in nanoseconds since the epoch."""
+
+    at: int
+    parent: str
+    log_name: str
+    insert_id: str
+    severity: int
+    resource: str
+    entry: str
 
 
 @dataclass(frozen=True)
@@ -50,28 +73,37 @@ class LogStore:
     def __init__(self, context: Context, most_entries: int = MOST_ENTRIES) -> None:
         self._db = context.db
         self._db.script(_TABLES)
+        if all(column["name"] != "quota" for column in self._db.rows("PRAGMA table_info(log_entries)")):
+            self._db.run(_QUOTA)  # the folder of an earlier version
+        self._db.run(_BY_QUOTA)
         self._most = most_entries
-        self._since_trim = _TRIM_EVERY
+        self._since_trim = dict.fromkeys((_GENERAL, _REQUESTS), _TRIM_EVERY)
 
     def write(self, entries: Sequence[Entry]) -> None:
         """Add entries."""
+        rows = [_row(entry) for entry in entries]
+        of_requests = [row for row in rows if row.log_name.endswith(_REQUEST_LOG)]
         with self._db.transaction():
-            for entry in entries:
-                self._db.run(
-                    "INSERT OR IGNORE INTO log_entries (at, parent, log_name, insert_id, severity, resource, entry)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    to_nanoseconds(entry["timestamp"]) or 0,
-                    entry["logName"].partition("/logs/")[0],
-                    entry["logName"],
-                    entry["insertId"],
-                    severity.number(entry.get("severity", 0)) or 0,
-                    str(entry.get("resource", {}).get("type", "")),
-                    json.dumps(entry, separators=(",", ":")),
-                )
-            self._since_trim += len(entries)
-            if self._since_trim >= _TRIM_EVERY:
-                self._since_trim = 0
-                self._trim()
+            self._add(of_requests, _REQUESTS)
+            self._add([row for row in rows if not row.log_name.endswith(_REQUEST_LOG)], _GENERAL)
+
+    def write_requests(self, rows: Sequence[Row]) -> None:
+        """Add entries of Cloud Run's request log."""
+        with self._db.transaction():
+            self._add(rows, _REQUESTS)
+
+    def _add(self, rows: Sequence[Row], quota: int) -> None:
+        if not rows:
+            return
+        self._db.many(_INSERT, [(*row, quota) for row in rows])
+        self._since_trim[quota] += len(rows)
+        if self._since_trim[quota] >= _TRIM_EVERY:
+            self._since_trim[quota] = 0
+            self._db.run(
+                "DELETE FROM log_entries WHERE quota = ? AND id <="
+                " (SELECT id FROM log_entries WHERE quota = ? ORDER BY id DESC LIMIT 1 OFFSET ?)",
+                quota, quota, self._most,
+            )  # fmt: skip
 
     def count(self) -> int:
         """How many entries are kept."""
@@ -103,10 +135,17 @@ class LogStore:
                 return Page(found, None)
             await asyncio.sleep(0)  # other requests have their turn during a long search
 
-    def _trim(self) -> None:
-        self._db.run(
-            "DELETE FROM log_entries WHERE id <= (SELECT COALESCE(MAX(id), 0) FROM log_entries) - ?", self._most
-        )
+
+def _row(entry: Entry) -> Row:
+    return Row(
+        to_nanoseconds(entry["timestamp"]) or 0,
+        entry["logName"].partition("/logs/")[0],
+        entry["logName"],
+        entry["insertId"],
+        severity.number(entry.get("severity", 0)) or 0,
+        str(entry.get("resource", {}).get("type", "")),
+        json.dumps(entry, separators=(",", ":")),
+    )
 
 
 def _where(parents: Sequence[str], wanted: Filter) -> tuple[str, list[Any]]:
