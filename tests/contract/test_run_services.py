@@ -174,7 +174,14 @@ def test_a_container_that_never_listens_fails_its_startup_probe(cloud: Cloud) ->
     [
         ({"container": {"image": "europe-docker.pkg.dev/p/r/unknown:v1"}}, "ContainerImageMissing", "'europe-docker"),
         ({"bucket": "no-such-bucket"}, "VolumeMountFailed", "'no-such-bucket'"),
-        ({"pod": {"volumes": [{"name": "m", "emptyDir": {}}]}}, "VolumeUnsupported", "emptyDir"),
+        (
+            {
+                "pod": {"volumes": [{"name": "m", "nfs": {"server": "h", "path": "/x"}}]},
+                "container": {"volumeMounts": [{"name": "m", "mountPath": "/nfs"}]},
+            },
+            "VolumeUnsupported",
+            "nfs",
+        ),
         (
             {"container": {"env": [{"name": "T", "valueFrom": {"secretKeyRef": {"name": "s", "key": "1"}}}]}},
             "SecretsAccessCheckFailed",

@@ -16,7 +16,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-_REFERENCE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._:/-]*(@sha256:[0-9a-f]{64})?")
+_REFERENCE = re.compile(
+    r"(?P<repository>[a-z0-9][a-z0-9._-]*(:\d+(?=/))?(/[a-z0-9][a-z0-9._-]*)*)"
+    r"(:(?P<tag>[A-Za-z0-9_][A-Za-z0-9._-]{0,127}))?(@(?P<digest>sha256:[0-9a-f]{64}))?",
+    re.ASCII,
+)
+_HOSTS = re.compile(r"([a-z]+\.)?gcr\.io|([a-z0-9-]+-)?docker\.pkg\.dev|(index\.|registry-1\.)?docker\.io", re.ASCII)
 _VARIABLE = re.compile(r"\$\((\w+)\)")
 
 
@@ -34,14 +39,43 @@ IMAGES: dict[str, Image] = {
 }
 
 
+@dataclass(frozen=True)
+class Reference:
+    """A parsed image reference: the host is docker.io where none is written, the tag `latest` where nothing is."""
+
+    host: str
+    path: str
+    tag: str
+    digest: str
+
+    @property
+    def repository(self) -> str:
+        """Host and path: what tags and digests belong to."""
+        return f"{self.host}/{self.path}"
+
+
+def parse(reference: str) -> Reference | None:
+    """The parts of an image reference; None when it is none, or of a registry that Cloud Run does not pull from."""
+    match = _REFERENCE.fullmatch(reference)
+    if match is None:
+        return None
+    host, slash, path = match["repository"].partition("/")
+    if not slash or not ("." in host or ":" in host or host == "localhost"):
+        host, path = "docker.io", match["repository"]
+    if _HOSTS.fullmatch(host) is None or (host != "docker.io" and path.count("/") < 1):
+        return None
+    digest = match["digest"] or ""
+    return Reference(host, path, match["tag"] or ("" if digest else "latest"), digest)
+
+
 def image_name(reference: str) -> str:
     """The last path component without tag and digest: `europe-docker.pkg.dev/p/r/tabular:v1` → `tabular`."""
     return reference.split("@", 1)[0].rsplit("/", 1)[-1].split(":", 1)[0]
 
 
 def is_reference(reference: str) -> bool:
-    """Whether a text has the form of an image reference."""
-    return _REFERENCE.fullmatch(reference) is not None
+    """Whether a text is a reference to an image in a registry that Cloud Run pulls from."""
+    return parse(reference) is not None
 
 
 def argv(reference: str, command: Sequence[str] = (), args: Sequence[str] = ()) -> tuple[str, ...] | None:

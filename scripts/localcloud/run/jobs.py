@@ -133,7 +133,7 @@ class Jobs:
 
     def _start(self, project: str, name: str, overrides: Document) -> Document:
         job = self._store.need("job", project, name)
-        validation.overrides(overrides)
+        validation.overrides(overrides, job["spec"]["template"]["spec"]["template"]["spec"]["containers"])
         now = self._context.now()
         metadata, number = job["metadata"], job["status"]["executionCount"] + 1
         execution_name = f"{name}-{''.join(secrets.choice(_LETTERS) for _ in range(5))}"

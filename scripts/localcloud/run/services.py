@@ -7,7 +7,7 @@ from typing import Any
 
 from scripts.localcloud import schema
 from scripts.localcloud.context import Context
-from scripts.localcloud.run import conditions, documents, validation
+from scripts.localcloud.run import conditions, documents, limits, validation
 from scripts.localcloud.run.conditions import UNKNOWN
 from scripts.localcloud.run.controller import Controller
 from scripts.localcloud.run.store import SERVING, Document, Store, check_version, new_metadata, new_version, page
@@ -228,13 +228,14 @@ def _with_defaults(spec: dict[str, Any]) -> Document:
     filled = copy.deepcopy(spec)
     filled["traffic"] = filled.get("traffic") or [{"percent": 100, "latestRevision": True}]
     pod = filled["template"]["spec"]
-    pod.setdefault("containerConcurrency", 80)
-    pod.setdefault("timeoutSeconds", 300)
     container = pod["containers"][0]
+    declared = (container.get("resources") or {}).get("limits") or {}
+    pod["containerConcurrency"] = pod.get("containerConcurrency") or limits.default_concurrency(declared)
+    pod.setdefault("timeoutSeconds", 300)
     container["ports"] = container.get("ports") or [{"name": "http1", "containerPort": 8080}]
-    limits = container.setdefault("resources", {}).setdefault("limits", {})
-    limits.setdefault("cpu", "1000m")
-    limits.setdefault("memory", "512Mi")
+    bounds = container.setdefault("resources", {}).setdefault("limits", {})
+    bounds.setdefault("cpu", "1000m")
+    bounds.setdefault("memory", "512Mi")
     if not container.get("startupProbe"):
         port = container["ports"][0].get("containerPort", 8080)
         container["startupProbe"] = {

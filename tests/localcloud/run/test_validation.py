@@ -90,6 +90,34 @@ def test_a_good_service_passes() -> None:
         (f"{CONTAINER}.volumeMounts.0.mountPath", "/", "mountPath"),
         (f"{CONTAINER}.volumeMounts.0.mountPath", "/proc/x", "mountPath"),
         (f"{CONTAINER}.volumeMounts.0.name", "other", "'other'"),
+        (f"{CONTAINER}.volumeMounts.0.mountPath", "/sys", "mountPath"),
+        (f"{CONTAINER}.volumeMounts.0.mountPath", "/dev/shm", "mountPath"),
+        (f"{CONTAINER}.volumeMounts", [{"name": "models", "mountPath": "/m"}] * 2, "duplicate mount path '/m'"),
+        (f"{CONTAINER}.volumeMounts", [], "volumes[0].name: volume with name 'models' not mounted"),
+        (f"{CONTAINER}.image", "ghcr.io/me/tabular:v1", "one of [region.]gcr.io"),
+        (f"{CONTAINER}.image", "europe-docker.pkg.dev/p/r/tabular:", "[:tag and/or @digest]"),
+        (f"{CONTAINER}.ports", [{"containerPort": 0}], "ports[0].containerPort"),
+        (f"{CONTAINER}.ports", [{"containerPort": 80}, {"containerPort": 81}], "single port"),
+        (f"{CONTAINER}.startupProbe", {"httpGet": {"port": 0}}, "startupProbe.httpGet.port"),
+        (f"{CONTAINER}.startupProbe", {"httpGet": {}, "failureThreshold": 0}, "failureThreshold"),
+        (f"{CONTAINER}.startupProbe", {"httpGet": {}, "periodSeconds": 241, "failureThreshold": 1}, "periodSeconds"),
+        (f"{CONTAINER}.livenessProbe", {"httpGet": {}, "periodSeconds": 3601}, "periodSeconds"),
+        (f"{CONTAINER}.env", [{"name": "S", "valueFrom": {"secretKeyRef": {"name": "s"}}}], "secretKeyRef.key"),
+        (f"{CONTAINER}.env", [{"name": "S", "valueFrom": {"configMapKeyRef": {"name": "s"}}}], "only secretKeyRef"),
+        (f"{CONTAINER}.resources.limits", {"cpu": "3"}, "Supported values are 1, 2, 4, 6, 8"),
+        (f"{CONTAINER}.resources.limits", {"cpu": "1", "memory": "8Gi"}, "must be between 128Mi and 4Gi inclusive"),
+        (f"{CONTAINER}.resources.limits", {"cpu": "4", "memory": "1Gi"}, "For 4.0 CPU, memory must be between 2Gi and"),
+        (f"{CONTAINER}.resources.limits", {"cpu": "8", "memory": "33Gi"}, "between 4Gi and 32Gi"),
+        (f"{CONTAINER}.resources.limits", {"disk": "1Gi"}, "'disk'"),
+        ("metadata.annotations", {"run.googleapis.com/ingress": "none"}, "run.googleapis.com/ingress"),
+        ("metadata.labels", {"a b": "c"}, "'a b' is no key"),
+        ("spec.traffic", [{"percent": -10, "latestRevision": True}, {"percent": 110, "revisionName": "x"}], "-10"),
+        ("spec.traffic", [{"percent": 99, "latestRevision": True}], "they sum to 99"),
+        (
+            "spec.traffic",
+            [{"percent": 100, "latestRevision": True, "tag": "a"}, {"revisionName": "api-1", "tag": "a"}],
+            "duplicate traffic tag 'a'",
+        ),
         (f"{POD}.volumes.0.csi.driver", "nfs", "unknown driver"),
         (f"{POD}.volumes.0.csi.volumeAttributes", {}, "bucketName"),
         ("spec.template.metadata.name", "other-1", "prefixed by the service name"),
@@ -106,6 +134,33 @@ def test_bad_fields_are_named(path: str, value: Any, words: str) -> None:
         validation.service(changed(path, value), "api")
     assert caught.value.code == 400 and caught.value.status == "INVALID_ARGUMENT"
     assert words in caught.value.message
+
+
+def test_cpu_and_memory_go_together() -> None:
+    def limited(generation: str = "", concurrency: int = 80, **limits: str) -> dict[str, Any]:
+        body = changed(f"{CONTAINER}.resources.limits", limits)
+        body["spec"]["template"]["spec"]["containerConcurrency"] = concurrency
+        if generation:
+            body["spec"]["template"]["metadata"]["annotations"]["run.googleapis.com/execution-environment"] = generation
+        return body
+
+    for cpu, memory in (("1", "128Mi"), ("1000m", "4Gi"), ("2", "8Gi"), ("4", "16Gi"), ("6", "24Gi"), ("8", "32Gi")):
+        assert validation.service(limited(cpu=cpu, memory=memory), None) == "api"
+    assert validation.service(limited(concurrency=1, cpu="0.08", memory="128Mi"), None) == "api"
+    for bad, words in (
+        (
+            limited("gen2", cpu="1", memory="256Mi"),
+            "gen2 execution environment. For 1.0 CPU, memory must be between 512",
+        ),
+        (limited("gen2", 1, cpu="0.5", memory="512Mi"), "cpu < 1 is not supported with gen2"),
+        (limited(concurrency=2, cpu="0.5", memory="256Mi"), "cpu < 1 is not supported with concurrency > 1"),
+        (limited(concurrency=1, cpu="0.4", memory="1Gi"), "between 128Mi and 512Mi"),
+        (limited("gen3", cpu="1", memory="1Gi"), "gen1, gen2"),
+        (limited("gen1", cpu="1", memory="1Gi"), "Cloud Storage volumes are not supported with gen1"),
+    ):
+        with pytest.raises(ApiError) as caught:
+            validation.service(bad, None)
+        assert words in caught.value.message
 
 
 def test_a_job_has_its_own_rules() -> None:
