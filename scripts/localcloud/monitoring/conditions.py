@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scripts.localcloud.monitoring import language, series
+from scripts.localcloud.monitoring import alignment, language
+from scripts.localcloud.monitoring.distributions import Distribution
 from scripts.localcloud.monitoring.policies import duration_s
 from scripts.localcloud.monitoring.queries import Queries, aggregation_of
 from scripts.localcloud.monitoring.series import DELTA, Aggregation, Series
@@ -39,9 +40,9 @@ Readings = dict[str, Reading]
 
 async def threshold(queries: Queries, project: str, given: Mapping[str, Any], now: float) -> Readings:
     """The readings of a MetricThreshold, by series."""
-    values = await _latest(queries, project, given["filter"], _first(given.get("aggregations")), now)
+    values = await _latest(queries, project, given["filter"], aggregations(given.get("aggregations")), now)
     if "denominatorFilter" in given:
-        wanted = _first(given.get("denominatorAggregations"))
+        wanted = aggregations(given.get("denominatorAggregations"))
         below = await _latest(queries, project, given["denominatorFilter"], wanted, now)
         values = {key: _ratio(values.get(key), each) for key, each in below.items() if each[1]}
     compared, limit = _COMPARED[given["comparison"]], float(given.get("thresholdValue") or 0.0)
@@ -50,7 +51,7 @@ async def threshold(queries: Queries, project: str, given: Mapping[str, Any], no
 
 async def absence(queries: Queries, project: str, given: Mapping[str, Any], now: float) -> Readings:
     """The readings of a MetricAbsence, by series or by the group that its reducer makes."""
-    wanted, waited_s = _first(given.get("aggregations")), duration_s(given.get("duration"), "duration")
+    wanted, waited_s = aggregations(given.get("aggregations"))[-1], duration_s(given.get("duration"), "duration")
     found = await queries.find(project, language.parse(given["filter"]), now - waited_s, now)
     newest: dict[str, tuple[dict[str, Any], float]] = {}
     for each in found:
@@ -70,22 +71,27 @@ class _Labelled:
 
 
 async def _latest(
-    queries: Queries, project: str, text: str, wanted: Aggregation, now: float
+    queries: Queries, project: str, text: str, steps: Sequence[Aggregation], now: float
 ) -> dict[str, tuple[_Labelled, float]]:
-    """The newest value of each series."""
-    span_s = wanted.period_s if wanted.aligner != "ALIGN_NONE" else _RECENT_S
+    """The newest value of each series; a distribution has no value."""
+    span_s = max(each.period_s for each in steps) or _RECENT_S
     found = await queries.find(project, language.parse(text), now - span_s, now)
-    fitting = [each for each in found if not series.problem(each, wanted)]
-    results = series.aggregated(fitting, wanted, now - span_s, now)
-    return {_key(_labels(each)): (_Labelled(_labels(each)), each.samples[-1][1]) for each in results}
+    fitting = [each for each in found if not alignment.problem(each, steps[0])]
+    results = alignment.aggregated(fitting, steps[0], now - span_s, now)
+    for step in steps[1:]:
+        results = [each for each in results if not alignment.problem(each, step)]
+        results = alignment.again(results, step, now - span_s, now)
+    newest = ((_labels(each), each.samples[-1][1]) for each in results)
+    return {_key(labels): (_Labelled(labels), value) for labels, value in newest if not isinstance(value, Distribution)}
 
 
 def _ratio(above: tuple[_Labelled, float] | None, below: tuple[_Labelled, float]) -> tuple[_Labelled, float]:
     return (below[0], (above[1] if above else 0.0) / below[1])
 
 
-def _first(aggregations: Any) -> Aggregation:
-    return aggregation_of((aggregations or [{}])[0], "aggregations[0]")
+def aggregations(given: Any) -> list[Aggregation]:
+    """One or two steps. Raises ApiError 400."""
+    return [aggregation_of(each, f"aggregations[{index}]") for index, each in enumerate(given or [{}])]
 
 
 def _labels(found: Series) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from scripts.localcloud.monitoring.series import Series
 
@@ -35,9 +36,21 @@ class BadFilter(ValueError):
     """The filter cannot be understood."""
 
 
-def parse(text: str) -> Predicate:
+@dataclass(frozen=True)
+class Filter:
+    """A predicate over series; metric is the one type that every matching series has, "" when it is not that simple."""
+
+    holds: Predicate
+    metric: str
+
+    def __call__(self, series: Series) -> bool:
+        return self.holds(series)
+
+
+def parse(text: str) -> Filter:
     """Raises BadFilter."""
-    return _Parser(text).whole()
+    parser = _Parser(text)
+    return Filter(parser.whole(), parser.metric)
 
 
 class _Parser:
@@ -52,11 +65,13 @@ class _Parser:
             position = match.end()
         self._next = 0
         self._depth = 0
+        self.metric = ""
+        self._type = ""
 
     def whole(self) -> Predicate:
         if not self._tokens:
             raise BadFilter('required, e.g. metric.type = "storage.googleapis.com/storage/total_bytes"')
-        predicate = self._all()
+        predicate = self._all(top=True)
         if self._next < len(self._tokens):
             raise BadFilter(f"unexpected {self._here()!r}")
         return predicate
@@ -70,17 +85,20 @@ class _Parser:
             return True
         return False
 
-    def _all(self) -> Predicate:
-        terms = [self._any()]
+    def _all(self, top: bool = False) -> Predicate:
+        terms = [self._any(top)]
         while self._next < len(self._tokens) and self._here() != ")":
             self._take("AND")
-            terms.append(self._any())
+            terms.append(self._any(top))
         return lambda series: all(term(series) for term in terms)
 
-    def _any(self) -> Predicate:
+    def _any(self, top: bool) -> Predicate:
+        self._type = ""
         terms = [self._term()]
         while self._take("OR"):
             terms.append(self._term())
+        if top and len(terms) == 1 and self._type:
+            self.metric = self._type
         return lambda series: any(term(series) for term in terms)
 
     def _term(self) -> Predicate:
@@ -90,11 +108,13 @@ class _Parser:
         try:
             if self._take("NOT", "-"):
                 inner = self._term()
+                self._type = ""
                 return lambda series: not inner(series)
             if self._take("("):
                 inner = self._all()
                 if not self._take(")"):
                     raise BadFilter("expected )")
+                self._type = ""
                 return inner
             return self._comparison()
         finally:
@@ -114,6 +134,7 @@ class _Parser:
             test, given = self._function()
         else:
             given = [self._string()]
+        self._type = given[0] if (path, operator, test) == ("metric.type", "=", "=") else ""
         holds = _TESTS[test]
 
         def predicate(series: Series) -> bool:

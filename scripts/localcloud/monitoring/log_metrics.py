@@ -50,12 +50,22 @@ class LogMetrics:
             Route("DELETE", f"{_METRICS}/{{metric+}}", self._delete, "logging.projects.metrics.delete"),
         ]
 
-    async def series(self, project: str, start_s: float, end_s: float) -> list[Series]:
-        """The counts of a project's metrics, one sample a microsecond that has any, start ≤ time < end."""
+    def descriptors(self, project: str) -> list[Document]:
+        """The MetricDescriptors of a project's metrics."""
+        return [
+            {
+                "name": f"projects/{project}/metricDescriptors/{each['metricDescriptor']['type']}",
+                **each["metricDescriptor"],
+            }
+            for each in self._documents.children(f"projects/{project}/metrics")
+        ]
+
+    async def series(self, project: str, start_s: float, end_s: float, name: str = "") -> list[Series]:
+        """What a project's metrics (or the one of this name) counted, by microsecond, start ≤ time < end."""
         found: list[Series] = []
         async with self._counting:
             for metric in self._documents.children(f"projects/{project}/metrics"):
-                if not metric.get("disabled"):
+                if not metric.get("disabled") and name in ("", metric["name"]):
                     await self._counts.catch_up(project, metric)
                     found += self._counts.read(project, metric, start_s, end_s)
         return found

@@ -188,10 +188,10 @@ def _check_condition(kind: str, given: Any, place: str) -> None:
         return
     predicate_of(given.get("filter"), f"{place}.filter")
     for key in ("aggregations", "denominatorAggregations"):
-        if len(given.get(key) or []) > 1:
-            raise ApiError(400, f"{place}.{key}: one is imitated by the stand-in, found {len(given[key])}.")
-        for each in given.get(key) or []:
-            aggregation_of(each, f"{place}.{key}[0]")
+        if len(given.get(key) or []) > 2:
+            raise ApiError(400, f"{place}.{key}: expected at most 2, found {len(given[key])}.")
+        for index, each in enumerate(given.get(key) or []):
+            aggregation_of(each, f"{place}.{key}[{index}]")
     waited_s = duration_s(given.get("duration"), f"{place}.duration")
     if kind == "conditionAbsent":
         if not 120 <= waited_s <= 86400:

@@ -1,62 +1,87 @@
-"""timeSeries.list of Cloud Monitoring v3, and the reading of a filter and an aggregation for whoever evaluates them."""
+"""timeSeries.list of Cloud Monitoring v3, and the reading of a filter and aggregations for whoever evaluates them."""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from scripts.localcloud.admin.documents import page
 from scripts.localcloud.context import Context
 from scripts.localcloud.logging.times import to_nanoseconds
-from scripts.localcloud.monitoring import language, series
+from scripts.localcloud.monitoring import alignment, catalog, language, series
 from scripts.localcloud.monitoring.gauges import Gauges
-from scripts.localcloud.monitoring.log_metrics import LogMetrics
+from scripts.localcloud.monitoring.instances import Instances
+from scripts.localcloud.monitoring.log_metrics import PREFIX, LogMetrics
+from scripts.localcloud.monitoring.requests import Requests
 from scripts.localcloud.monitoring.series import Aggregation, Series
 from scripts.localcloud.web import ApiError, Request, Response, Route
 
 _LONGEST_S = 42 * 86400.0
 _MOST_WINDOWS = 100_000
+_LARGEST_PAGE = 1000
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where series come from."""
+
+    metrics: LogMetrics
+    gauges: Gauges
+    requests: Requests
+    instances: Instances
 
 
 class Queries:
     """The route, and find() for alert policies."""
 
-    def __init__(self, context: Context, metrics: LogMetrics, gauges: Gauges) -> None:
+    def __init__(self, context: Context, sources: Sources) -> None:
         self._context = context
-        self._metrics = metrics
-        self._gauges = gauges
+        self._sources = sources
 
     def routes(self) -> list[Route]:
         return [Route("GET", "/v3/projects/{project}/timeSeries", self._list, "monitoring.projects.timeSeries.list")]
 
-    async def find(self, project: str, predicate: language.Predicate, start_s: float, end_s: float) -> list[Series]:
+    async def find(self, project: str, wanted: language.Filter, start_s: float, end_s: float) -> list[Series]:
         """The series of a project that a filter matches, with samples from a day before the interval on."""
-        self._gauges.sample(at_least_every_s=1.0)
-        since = start_s - series.LOOK_BACK_S
-        found = self._gauges.series(project, since, end_s) + await self._metrics.series(project, since, end_s)
-        return [each for each in found if predicate(each)]
+        since, types = start_s - alignment.LOOK_BACK_S, [wanted.metric] if wanted.metric else catalog.types()
+        sources, found = self._sources, list[Series]()
+        if not wanted.metric or wanted.metric.startswith("storage."):
+            sources.gauges.sample(at_least_every_s=1.0)
+            found += sources.gauges.series(project, since, end_s)
+        if not wanted.metric or wanted.metric.startswith("run."):
+            sources.instances.look()
+            found += sources.instances.series(project, types, since, end_s)
+            found += sources.requests.series(project, types, since, end_s)
+        if not wanted.metric or wanted.metric.startswith(PREFIX):
+            found += await sources.metrics.series(project, since, end_s, wanted.metric.removeprefix(PREFIX))
+        return [each for each in found if wanted(each)]
 
     async def _list(self, request: Request) -> Response:
         predicate = predicate_of(request.query.get("filter", ""), "filter")
-        wanted = _asked(request)
+        wanted, second = _asked(request, "aggregation"), _asked(request, "secondaryAggregation")
         end_s = _time(request, "interval.endTime")
         start_s = _time(request, "interval.startTime") if request.query.get("interval.startTime") else end_s
         if not 0 <= end_s - start_s <= _LONGEST_S:
             raise ApiError(400, "interval: expected startTime before endTime, and at most 6 weeks between them.")
-        if wanted.period_s and (end_s - start_s) / wanted.period_s > _MOST_WINDOWS:
-            raise ApiError(400, f"aggregation.alignmentPeriod: more than {_MOST_WINDOWS} points a series.")
+        for each in (wanted, second):
+            if each.period_s and (end_s - start_s) / each.period_s > _MOST_WINDOWS:
+                raise ApiError(400, f"aggregation.alignmentPeriod: more than {_MOST_WINDOWS} points a series.")
         found = await self.find(request.params["project"], predicate, start_s, end_s)
-        for each in found:
-            if problem := series.problem(each, wanted):
-                raise ApiError(400, f"aggregation.perSeriesAligner: {problem}.")
-        results = await asyncio.to_thread(series.aggregated, found, wanted, start_s, end_s)
+        _check(found, wanted, "aggregation")
+        results = await asyncio.to_thread(alignment.aggregated, found, wanted, start_s, end_s)
+        if second != Aggregation():
+            _check(results, second, "secondaryAggregation")
+            results = await asyncio.to_thread(alignment.again, results, second, start_s, end_s)
         bare = request.query.get("view") in ("HEADERS", "1")
-        shown = [_shown(each, wanted.period_s, bare) for each in results]
-        return Response.of_json({**page(shown, request, "timeSeries"), "unit": "By" if _bytes(results) else "1"})
+        period_s = second.period_s or wanted.period_s
+        shown = [_shown(each, period_s, bare) for each in results]
+        unit = catalog.unit(results[0].metric) if results else "1"
+        return Response.of_json({**page(shown, request, "timeSeries", most=_LARGEST_PAGE), "unit": unit})
 
 
-def predicate_of(text: Any, place: str) -> language.Predicate:
+def predicate_of(text: Any, place: str) -> language.Filter:
     """Raises ApiError 400."""
     try:
         return language.parse(str(text or ""))
@@ -69,8 +94,8 @@ def aggregation_of(given: dict[str, Any], place: str) -> Aggregation:
     aligner = given.get("perSeriesAligner") or "ALIGN_NONE"
     reducer = given.get("crossSeriesReducer") or "REDUCE_NONE"
     for name, value, known in (
-        ("perSeriesAligner", aligner, series.ALIGNERS),
-        ("crossSeriesReducer", reducer, series.REDUCERS),
+        ("perSeriesAligner", aligner, alignment.ALIGNERS),
+        ("crossSeriesReducer", reducer, alignment.REDUCERS),
     ):
         if value not in known:
             raise ApiError(400, f"{place}.{name}: expected one of {', '.join(known)} (imitated here), found {value!r}.")
@@ -91,13 +116,17 @@ def time_text(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def _asked(request: Request) -> Aggregation:
-    if any(key.startswith("secondaryAggregation.") for key in request.query):
-        raise ApiError(400, "secondaryAggregation: not imitated by the stand-in.")
+def _asked(request: Request, place: str) -> Aggregation:
     names = ("alignmentPeriod", "perSeriesAligner", "crossSeriesReducer")
-    given: dict[str, Any] = {name: request.query.get(f"aggregation.{name}") for name in names}
-    given["groupByFields"] = request.query_all.get("aggregation.groupByFields")
-    return aggregation_of(given, "aggregation")
+    given: dict[str, Any] = {name: request.query.get(f"{place}.{name}") for name in names}
+    given["groupByFields"] = request.query_all.get(f"{place}.groupByFields")
+    return aggregation_of(given, place)
+
+
+def _check(found: list[Series], wanted: Aggregation, place: str) -> None:
+    for each in found:
+        if problem := alignment.problem(each, wanted):
+            raise ApiError(400, f"{place}: {problem}.")
 
 
 def _time(request: Request, name: str) -> float:
@@ -115,7 +144,3 @@ def _shown(found: Series, period_s: float, bare: bool) -> dict[str, Any]:
     if bare:
         del shown["points"]
     return shown
-
-
-def _bytes(found: list[Series]) -> bool:
-    return bool(found) and all(each.metric.endswith("total_bytes") for each in found)

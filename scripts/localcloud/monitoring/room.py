@@ -9,49 +9,67 @@ from typing import Any
 from scripts.localcloud.admin.documents import Document, Documents
 from scripts.localcloud.clock import Clock
 from scripts.localcloud.context import Context
+from scripts.localcloud.monitoring.descriptors import Descriptors
 from scripts.localcloud.monitoring.gauges import EVERY_S, Gauges
 from scripts.localcloud.monitoring.incidents import Incidents
+from scripts.localcloud.monitoring.instances import Instances
 from scripts.localcloud.monitoring.log_metrics import LogMetrics
+from scripts.localcloud.monitoring.points import Points
 from scripts.localcloud.monitoring.policies import Policies
-from scripts.localcloud.monitoring.queries import Queries
+from scripts.localcloud.monitoring.queries import Queries, Sources
+from scripts.localcloud.monitoring.requests import SOURCE, Requests
+from scripts.localcloud.run.events import REQUEST
+from scripts.localcloud.run.room import RunRoom
 from scripts.localcloud.storage.events import TOPIC
 from scripts.localcloud.storage.room import StorageRoom
 from scripts.localcloud.web import ApiError, Request, Response, Route
 
 log = logging.getLogger("localcloud")
 EVALUATED_EVERY_S = 60.0
+_COUNTED_EVERY_S = 1.0
 
 
 class MonitoringRoom:
-    """A timer of the clock: policies once a minute, bucket sizes every five minutes after a change."""
+    """A timer of the clock: policies and instances once a minute, bucket sizes every five minutes after a change."""
 
-    def __init__(self, context: Context, clock: Clock, storage: StorageRoom) -> None:
+    def __init__(self, context: Context, clock: Clock, storage: StorageRoom, run: RunRoom) -> None:
         self._context = context
         self._clock = clock
         self._documents = Documents(context.db)
         self._metrics = LogMetrics(context, self._documents)
         self._gauges = Gauges(context, storage)
-        self._queries = Queries(context, self._metrics, self._gauges)
+        self._points = Points(context.db)
+        self._requests = Requests(context, self._points)
+        self._instances = Instances(context, self._points, run)
+        self._queries = Queries(context, Sources(self._metrics, self._gauges, self._requests, self._instances))
+        self._descriptors = Descriptors(self._metrics)
         self._incidents = Incidents(context, self._queries)
         self._policies = Policies(context, self._documents, self._policy_changed)
         self._evaluate_at: float | None = None
         self._sample_at: float | None = None
+        self._instances_at: float | None = None
+        self._counting: asyncio.Task[None] | None = None
         self._evaluation: asyncio.Task[None] | None = None
         context.listen(TOPIC, self._bytes_changed)
+        context.listen(REQUEST, lambda event: self._instances.served(event.instance))
 
     def routes(self) -> list[Route]:
         own = [Route("GET", "/_local/incidents", self._list, "local.incidents.list")]
-        return [*self._metrics.routes(), *self._queries.routes(), *self._policies.routes(), *own]
+        parts = (self._metrics, self._queries, self._policies, self._descriptors)
+        return [*(route for part in parts for route in part.routes()), *own]
 
     async def start(self) -> None:
         """Evaluate from the next minute on, when there are policies."""
         self._plan()
         self._clock.add(self)
+        self._counting = asyncio.create_task(self._count())
 
     async def stop(self) -> None:
-        """Give an evaluation up."""
-        if self._evaluation is not None:
-            self._evaluation.cancel()
+        """Give an evaluation up, and keep what was counted."""
+        for task in (self._evaluation, self._counting):
+            if task is not None:
+                task.cancel()
+        self._requests.flush()
 
     def status(self) -> dict[str, Any]:
         return {"policies": len(self._enabled()), "open_incidents": len(self._incidents.listed("open"))}
@@ -61,8 +79,9 @@ class MonitoringRoom:
         return self._incidents.listed(state)
 
     def next_at(self) -> float | None:
-        """When policies are evaluated or sizes sampled next."""
-        return min((at for at in (self._evaluate_at, self._sample_at) if at is not None), default=None)
+        """When policies are evaluated, or sizes or instances sampled next."""
+        moments = (self._evaluate_at, self._sample_at, self._instances_at)
+        return min((at for at in moments if at is not None), default=None)
 
     def ring(self) -> None:
         """Do what is due."""
@@ -70,6 +89,9 @@ class MonitoringRoom:
         if self._sample_at is not None and self._sample_at <= now:
             self._sample_at = None
             self._gauges.sample()
+        if self._instances_at is not None and self._instances_at <= now:
+            self._instances.sample()
+            self._instances_at = self._instances.next_at(now) if self._instances.needed() else None
         if self._evaluate_at is not None and self._evaluate_at <= now:
             self._evaluate_at = _next_minute(now)
             if self._evaluation is None or self._evaluation.done():
@@ -79,6 +101,19 @@ class MonitoringRoom:
         """Wait for the evaluation under way."""
         if self._evaluation is not None:
             await asyncio.wait([self._evaluation])
+
+    async def _count(self) -> None:
+        """Once a second: write what was counted, and see whether there are instances to sample."""
+        while True:
+            try:
+                self._requests.flush()
+                self._points.tidy(self._clock(), (SOURCE,))
+                if self._instances_at is None and self._instances.needed():
+                    self._instances_at = self._instances.next_at(self._clock())
+                    self._clock.changed()
+            except Exception:
+                log.exception("metrics could not be written")
+            await asyncio.sleep(_COUNTED_EVERY_S)
 
     async def _evaluate(self) -> None:
         for policy in self._enabled():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 REQUEST = "run.request"
+EXECUTION = "run.execution"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,4 +22,14 @@ class RequestServed:
     instance: str
     status: int
     latency_s: float
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionEnded:
+    """Topic "run.execution": an execution of a job is over; at_s as above."""
+
+    project: str
+    job: str
+    succeeded: bool
     at_s: float

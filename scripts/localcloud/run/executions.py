@@ -12,6 +12,7 @@ from typing import Any
 from scripts.localcloud.context import REGION, Context
 from scripts.localcloud.run.conditions import FALSE, TRUE, UNKNOWN, Condition, merge
 from scripts.localcloud.run.container import CannotRun, Plan, plan
+from scripts.localcloud.run.events import EXECUTION, ExecutionEnded
 from scripts.localcloud.run.output import Origin
 from scripts.localcloud.run.sandbox import Child, Sandboxes
 from scripts.localcloud.run.store import RUN, Document, Store, new_version
@@ -251,6 +252,8 @@ class Executions:
             latest["completionTimestamp"] = now
             latest["completionStatus"] = "EXECUTION_CANCELLED" if reason == "Cancelled" else outcome
             self._store.put("job", project, job["metadata"]["name"], job)
+        job_name = execution["metadata"]["labels"]["run.googleapis.com/job"]
+        self._context.publish(EXECUTION, ExecutionEnded(project, job_name, status == TRUE, self._context.clock()))
 
 
 def execution_conditions(execution: Document, status: str, reason: str, message: str, now: str) -> list[Document]:

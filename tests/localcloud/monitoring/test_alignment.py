@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from scripts.localcloud.monitoring.series import DELTA, GAUGE, Aggregation, Sample, Series, aggregated, problem, written
+from scripts.localcloud.monitoring.alignment import aggregated, problem
+from scripts.localcloud.monitoring.series import DELTA, GAUGE, Aggregation, Sample, Series, written
 
 HOUR = 3600.0
 T = 1_000_000 * 60.0
