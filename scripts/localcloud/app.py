@@ -7,6 +7,7 @@ import errno
 import json
 import logging
 import os
+import re
 import sqlite3
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
@@ -23,6 +24,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 # Where Google's APIs are, with their common parameters; a path of a user's service has its own.
 _APIS = ("/storage/", "/upload/", "/resumable/", "/apis/", "/v1/", "/v2/")
 _JSON = "application/json"
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _NO_SPACE_SQLITE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
 
@@ -187,6 +189,7 @@ def _headers(request: Request, response: Response) -> list[tuple[bytes, bytes]]:
 
 
 def _header_value(value: str) -> bytes:
+    value = _CONTROL.sub(" ", value)  # an object's own, e.g. its content type, may hold what no header can
     try:
         return value.encode("latin-1")
     except UnicodeEncodeError:
