@@ -9,13 +9,26 @@ import logging
 import os
 import re
 import sqlite3
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 
 from scripts.localcloud import partial, proxy
 from scripts.localcloud.context import Context, HostRoom, Room
 from scripts.localcloud.recording import Recorder
-from scripts.localcloud.web import ApiError, Disconnected, FileBody, Handler, Request, Response, Router, parse_query
+from scripts.localcloud.traffic import operations, pacing
+from scripts.localcloud.traffic.room import TrafficRoom
+from scripts.localcloud.web import (
+    Aborted,
+    ApiError,
+    Disconnected,
+    FileBody,
+    Handler,
+    Match,
+    Request,
+    Response,
+    Router,
+    parse_query,
+)
 from scripts.localcloud.wire import EXTENSION, Wire
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -42,6 +55,9 @@ class App:
             self.router.add(room.routes())
             if isinstance(room, HostRoom):
                 self._claims.append(room.by_host)
+        self._traffic = next((room for room in self.rooms.values() if isinstance(room, TrafficRoom)), None)
+        if self._traffic is not None:
+            self._traffic.know(self.router.operations())
 
     async def start(self) -> None:
         """Start every room in order."""
@@ -57,14 +73,22 @@ class App:
         if scope["type"] != "http":
             return
         request = _request(scope, receive)
+        wire: Wire = request.extensions[EXTENSION]
+        status = 0
         try:
-            await _send(request, await self._recorded(request), send)
+            response = await self._recorded(request)
+            status = 0 if wire.gone else response.status
+            await _send(request, response, wire, send)
+        except Aborted:
+            wire.reset()
         except Disconnected:
             return
         except asyncio.CancelledError:
-            wire: Wire = request.extensions[EXTENSION]
             if not wire.gone:
                 raise
+        finally:
+            if request.call is not None and self._traffic is not None:
+                self._traffic.finished(request.call, status, wire.received_bytes, wire.sent_bytes)
 
     async def _recorded(self, request: Request) -> Response:
         if self.recorder is None:
@@ -93,7 +117,7 @@ class App:
             return Response.of_json(known.body(), known.code)
 
     async def _answer(self, request: Request) -> Response:
-        host = request.headers.get("host", "")
+        host = _host(request)
         name = (host.rsplit(":", 1)[0] if not host.endswith("]") else host).lower()
         if name not in LOOPBACK:
             handler = next((found for claim in self._claims if (found := claim(name))), None)
@@ -101,11 +125,38 @@ class App:
                 return await handler(request)
             if not proxy.enter(request, name, self.router.has):
                 raise ApiError(403, f"Host {host!r} is not served here; use {self.context.url}", "forbidden")
-        handler, request.params = self.router.find(request.method, request.raw_path)
-        if request.query.get("fields") and request.raw_path.startswith(_APIS):
-            mask = partial.parse(request.query["fields"])
-            return _partial(await handler(request), mask)
-        return await handler(request)
+        if self._traffic is None:
+            return await _carry(self.router.find(request.method, request.raw_path), request)
+        request.gate = self._traffic.gate
+        try:
+            match = self.router.find(request.method, request.raw_path)
+        except ApiError:
+            self._traffic.gate.begin(operations.UNKNOWN, request)
+            raise
+        return await _carry(match, request)
+
+
+async def _carry(match: Match, request: Request) -> Response:
+    """Send a call through its gate to its handler, and answer what its client wants of it."""
+    request.params = match.params
+    if request.query.get("fields") and request.raw_path.startswith(_APIS):
+        mask = partial.parse(request.query["fields"])
+
+        async def masked(asked: Request) -> Response:
+            return _partial(await match.handler(asked), mask)
+
+        return await request.gate(match._replace(handler=masked), request)
+    return await request.gate(match, request)
+
+
+def _host(request: Request) -> str:
+    """The host that is asked. HTTP/1.0 knows none, so that means this one. Raises ApiError 400 (RFC 9112, 3.2)."""
+    host = request.headers.get("host")
+    if host is None and request.http_version == "1.0":
+        return LOOPBACK[0]
+    if host is None or "," in host:
+        raise ApiError(400, f"Expected one Host header, found {'none' if host is None else 'several'}", "badRequest")
+    return host
 
 
 def _partial(response: Response, mask: partial.Mask) -> Response:
@@ -120,14 +171,25 @@ def _partial(response: Response, mask: partial.Mask) -> Response:
 def _request(scope: Mapping[str, Any], receive: Any) -> Request:
     raw_query = scope["query_string"].decode("latin-1")
     query, query_all = parse_query(raw_query)
-    headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in scope["headers"]}
+    headers = _joined(scope["headers"])
     raw_path = scope["raw_path"].decode("latin-1")
     client = scope.get("client") or ("?", 0)
     extensions = scope.get("extensions") or {}
     return Request(
         scope["method"], raw_path, query, query_all, headers, f"{client[0]}:{client[1]}", receive,
-        extensions=extensions, raw_query=raw_query,
+        extensions=extensions, raw_query=raw_query, http_version=scope["http_version"],
     )  # fmt: skip
+
+
+def _joined(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Headers by name in lower case; one that is repeated is one list (RFC 9110, 5.3; cookies: RFC 6265, 5.4)."""
+    headers: dict[str, str] = {}
+    for key, raw in pairs:
+        name, value = key.decode("latin-1").lower(), raw.decode("latin-1")
+        if name in headers:
+            value = f"{headers[name]}{'; ' if name == 'cookie' else ', '}{value}"
+        headers[name] = value
+    return headers
 
 
 def _disk_error(error: Exception, context: Context) -> ApiError | None:
@@ -142,35 +204,33 @@ def _disk_error(error: Exception, context: Context) -> ApiError | None:
     return ApiError(507, message, "insufficientStorage", "RESOURCE_EXHAUSTED")
 
 
-async def _send(request: Request, response: Response, send: Send) -> None:
+async def _send(request: Request, response: Response, wire: Wire, send: Send) -> None:
     body = response.body
     try:
         await send({"type": "http.response.start", "status": response.status, "headers": _headers(request, response)})
         if request.method == "HEAD":
             await send({"type": "http.response.body", "body": b""})
+        elif response.pace is not None:
+            with wire.cancelling(asyncio.current_task()):
+                await pacing.deliver(response, wire, send)
         elif isinstance(body, bytes):
-            await send({"type": "http.response.body", "body": body})
+            await _write(body, False, wire, send)
         elif isinstance(body, FileBody):
-            wire: Wire = request.extensions[EXTENSION]
             await wire.send_file(body.descriptor, body.offset, body.count)
             await send({"type": "http.response.body", "body": b""})
         else:
-            await _stream(request, body, send)
+            with wire.cancelling(asyncio.current_task()):
+                async for chunk in body:
+                    await _write(chunk, True, wire, send)
+            await send({"type": "http.response.body", "body": b""})
     finally:
-        if isinstance(body, FileBody):
-            os.close(body.descriptor)
+        await pacing.dispose(response)
 
 
-async def _stream(request: Request, body: AsyncIterator[bytes], send: Send) -> None:
-    wire: Wire = request.extensions[EXTENSION]
-    try:
-        with wire.cancelling(asyncio.current_task()):
-            async for chunk in body:
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
-    finally:
-        if isinstance(body, AsyncGenerator):
-            await body.aclose()
+async def _write(body: bytes, more: bool, wire: Wire, send: Send) -> None:
+    await send({"type": "http.response.body", "body": body, "more_body": more})
+    if not wire.gone or not more:
+        wire.sent_bytes += len(body)
 
 
 def _headers(request: Request, response: Response) -> list[tuple[bytes, bytes]]:

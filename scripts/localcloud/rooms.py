@@ -14,6 +14,7 @@ from scripts.localcloud.monitoring.room import MonitoringRoom
 from scripts.localcloud.run.room import RunRoom
 from scripts.localcloud.scheduler.room import SchedulerRoom
 from scripts.localcloud.storage.room import StorageRoom
+from scripts.localcloud.traffic.room import TrafficRoom
 from scripts.localcloud.upstream.room import UpstreamRoom
 
 
@@ -21,6 +22,7 @@ def open_rooms(context: Context, stopping: asyncio.Event) -> dict[str, Room]:
     """All rooms by name; the control room sees the others' status."""
     rooms: dict[str, Room] = {}
     timing = rooms["clock"] = ClockRoom(context)
+    rooms["traffic"] = TrafficRoom(context)
     storage = rooms["storage"] = StorageRoom(context)
     logging = rooms["logging"] = LoggingRoom(context)
     run = rooms["run"] = RunRoom(context, storage, logging)

@@ -7,7 +7,7 @@ import re
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
@@ -50,9 +50,21 @@ class Disconnected(Exception):
     """The client went away before its body was complete."""
 
 
+class Aborted(Disconnected):
+    """The connection is to be reset: a fault wants it so."""
+
+
+async def _straight(match: Match, request: Request) -> Response:
+    return await match.handler(request)
+
+
 @dataclass
 class Request:
-    """One HTTP request; the body is streamed and read at most once."""
+    """One HTTP request; the body is streamed and read at most once.
+
+    What carries out a call does so through the gate of its request, where calls are noted and faults happen. A call
+    inside of another request (a batch) has that one as `outer`.
+    """
 
     method: str
     raw_path: str
@@ -65,7 +77,12 @@ class Request:
     extensions: Mapping[str, Any] = field(default_factory=dict)
     raw_query: str = ""
     consumed: bool = False
+    read_bytes: int = 0
+    http_version: str = "1.1"
     facts: dict[str, Any] = field(default_factory=dict)  # for the request log: bucket, object, generation, range
+    gate: Gate = _straight
+    call: Any = None  # what the gate knows of this request
+    outer: Request | None = None
 
     @property
     def path(self) -> str:
@@ -89,6 +106,7 @@ class Request:
             if not more:
                 self.consumed = True
             if body:
+                self.read_bytes += len(body)
                 yield body
             if not more:
                 return
@@ -133,12 +151,16 @@ class FileBody:
 
 @dataclass
 class Response:
-    """One HTTP answer; a body that is an async iterator is streamed (give content-length when it is known)."""
+    """One HTTP answer; a body that is an async iterator is streamed (give content-length when it is known).
+
+    pace, when a fault has set it, says how the body is sent.
+    """
 
     status: int = 200
     body: bytes | FileBody | AsyncIterator[bytes] = b""
     headers: Headers = ()
     content_type: str = "application/json; charset=UTF-8"
+    pace: Any = None
 
     @classmethod
     def of_json(cls, value: Any, status: int = 200, headers: Headers = ()) -> Response:
@@ -169,11 +191,22 @@ class Route:
     operation: str = ""
 
 
+class Match(NamedTuple):
+    """What a request's method and path stand for."""
+
+    handler: Handler
+    params: dict[str, str]
+    operation: str
+
+
+Gate = Callable[[Match, Request], Awaitable[Response]]
+
+
 class Router:
     """Finds the handler of a request: routes are grouped by their first segment, then tried in order."""
 
     def __init__(self) -> None:
-        self._groups: dict[str, list[tuple[str, re.Pattern[str], Handler]]] = {}
+        self._groups: dict[str, list[tuple[re.Pattern[str], Route]]] = {}
 
     def add(self, routes: Iterable[Route]) -> None:
         """Register routes; the first that matches wins. A literal first segment has all paths below it: a variable one
@@ -182,26 +215,39 @@ class Router:
         for route in routes:
             first = route.pattern.lstrip("/").split("/", 1)[0]
             group = "" if "{" in first else first
-            self._groups.setdefault(group, []).append((route.method, _compile(route.pattern), route.handler))
+            self._groups.setdefault(group, []).append((_compile(route.pattern), route))
+
+    def operations(self) -> set[str]:
+        """The operations of all routes; one for any method comes with each method that Google's APIs use."""
+        every = [route for group in self._groups.values() for _, route in group if route.operation]
+        return {name for route in every for name in _names(route)}
 
     def has(self, raw_path: str) -> bool:
         """Whether some route has this path's first segment literally."""
         return _first(raw_path) in self._groups
 
-    def find(self, method: str, raw_path: str) -> tuple[Handler, dict[str, str]]:
-        """The handler and its parameters. Raises ApiError 404 (unknown path) or 405 (known path, other method)."""
+    def find(self, method: str, raw_path: str) -> Match:
+        """Handler, parameters and operation. Raises ApiError 404 (unknown path) or 405 (known path, other method)."""
         first = _first(raw_path)
         other_method = False
-        for verb, pattern, handler in self._groups.get(first if first in self._groups else "", ()):
+        for pattern, route in self._groups.get(first if first in self._groups else "", ()):
             match = pattern.fullmatch(raw_path)
             if match is None:
                 continue
+            verb = route.method
             if verb in ("*", method) or (verb == "GET" and method == "HEAD"):
-                return handler, {key: _unquoted(value) for key, value in match.groupdict().items()}
+                named = f"{route.operation}.{method.lower()}" if verb == "*" and route.operation else route.operation
+                return Match(route.handler, {key: _unquoted(value) for key, value in match.groupdict().items()}, named)
             other_method = True
         if other_method:
             raise ApiError(405, f"Method {method} is not allowed here", "methodNotAllowed")
         raise ApiError(404, f"Not found: {method} {raw_path}", "notFound")
+
+
+def _names(route: Route) -> list[str]:
+    if route.method != "*":
+        return [route.operation]
+    return [f"{route.operation}.{method}" for method in ("get", "head", "put", "post", "patch", "delete")]
 
 
 def _first(raw_path: str) -> str:

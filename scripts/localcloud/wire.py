@@ -10,6 +10,8 @@ import asyncio
 import contextlib
 import os
 import select
+import socket
+import struct
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -23,6 +25,8 @@ _SLICE_BYTES = 16 << 20
 _PATIENCE_MS = 20
 _WAITING_BYTES = 1 << 20
 _HEAD_BYTES = 256 << 10
+_LOOK_EVERY_S = 0.1
+_HANG_UP = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0)  # the last one is Linux's
 
 
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
@@ -35,6 +39,27 @@ class Wire:
         self._transport = transport
         self._cycle = cycle
         self._watchers: set[Callable[[], object]] = set()
+        self.received_bytes = 0  # of the request's body, read by somebody or not
+        self.sent_bytes = 0  # of the answer's body, given to the socket
+
+    @property
+    def server_state(self) -> Any:
+        """Uvicorn's own counts, which outlive the connection; None under another server."""
+        return getattr(self._transport.get_protocol(), "server_state", None)
+
+    @property
+    def raw_headers(self) -> list[tuple[bytes, bytes]]:
+        """The request's headers as they came, repeated ones too; names in lower case."""
+        found: list[tuple[bytes, bytes]] = self._cycle.scope["headers"]  # type: ignore[assignment]
+        return found
+
+    def watch(self, call: Callable[[], object]) -> None:
+        """Have call() called when the connection ends, until unwatch(call)."""
+        self._watchers.add(call)
+
+    def unwatch(self, call: Callable[[], object]) -> None:
+        """The end of watch(call)."""
+        self._watchers.discard(call)
 
     @property
     def gone(self) -> bool:
@@ -63,7 +88,7 @@ class Wire:
 
         A thread pushes while the client keeps reading; while it does not, the event loop waits and no thread is held.
         """
-        await self._drained()
+        await self.drained()
         # A duplicate keeps its number even when the loop closes the connection while a thread is pushing.
         target = os.dup(self._transport.get_extra_info("socket").fileno())
         try:
@@ -72,6 +97,7 @@ class Wire:
                 sent = await _in_thread(_push, target, source, offset, min(count, _SLICE_BYTES))
                 offset += sent
                 count -= sent
+                self.sent_bytes += sent
                 if sent == 0:
                     await _writable(target)
         except (ConnectionError, EOFError):
@@ -80,7 +106,36 @@ class Wire:
         finally:
             os.close(target)
 
-    async def _drained(self) -> None:
+    def reset(self) -> None:
+        """End the connection at once with RST, whatever has not been sent yet."""
+        if not self._transport.is_closing():
+            with socket.socket(fileno=os.dup(self._transport.get_extra_info("socket").fileno())) as ours:
+                ours.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._cycle.disconnected = True
+        self._transport.abort()
+
+    async def finish(self) -> None:
+        """Send what is still to be sent, then close the connection, whatever its answer promised."""
+        await self.drained()
+        self._cycle.disconnected = True
+        self._transport.close()
+
+    async def left(self, within_s: float | None = None) -> bool:
+        """Wait until the client has gone; False when it is still there after within_s seconds.
+
+        The socket itself is asked, as nobody reads it while a body is held back.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = None if within_s is None else loop.time() + within_s
+        while not (self.gone or _hung_up(self._transport.get_extra_info("socket").fileno())):
+            rest_s = _LOOK_EVERY_S if deadline is None else min(_LOOK_EVERY_S, deadline - loop.time())
+            if rest_s <= 0:
+                return False
+            await asyncio.sleep(rest_s)
+        return True
+
+    async def drained(self) -> None:
+        """Wait until all that was sent is with the kernel. Raises Disconnected."""
         pause_s = 0.0
         while self._transport.get_write_buffer_size():
             if self.gone:
@@ -111,6 +166,7 @@ class Protocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Uvicorn's, but without two copies of every byte and a stop of the socket at every read."""
         cycle = self.cycle
+        self._wire_of(cycle).received_bytes += len(body)
         if cycle.response_complete:
             return
         cycle.body = cycle.body + body if cycle.body else body  # type: ignore[assignment]
@@ -133,15 +189,28 @@ class Protocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self._wire = Wire(self.transport, cycle)
-        cycle.scope["extensions"] = {EXTENSION: self._wire}  # type: ignore[dict-item]
+        self._wire = self._wire_of(cycle)
         super()._start_asgi_task(cycle, app)
+
+    def _wire_of(self, cycle: RequestResponseCycle) -> Wire:
+        """The Wire of a request; its body may arrive before its turn comes, when requests are pipelined."""
+        scope: Any = cycle.scope
+        if "extensions" not in scope:
+            scope["extensions"] = {EXTENSION: Wire(self.transport, cycle)}
+        wire: Wire = scope["extensions"][EXTENSION]
+        return wire
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell uvicorn, then whoever is streaming an answer to this client."""
         super().connection_lost(exc)
         if self._wire is not None:
             self._wire.lost()
+
+
+def _hung_up(descriptor: int) -> bool:
+    asked = select.poll()
+    asked.register(descriptor, _HANG_UP)
+    return bool(asked.poll(0))
 
 
 def _push(target: int, source: int, offset: int, count: int) -> int:

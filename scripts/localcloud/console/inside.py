@@ -19,8 +19,9 @@ class Inside:
 
     async def forward(self, request: Request) -> Response:
         """Answer a request as if this room were not there. Raises ApiError 404 or 405."""
-        handler, request.params = self._routes().find(request.method, request.raw_path)
-        return await handler(request)
+        found = self._routes().find(request.method, request.raw_path)
+        request.params = found.params
+        return await request.gate(found, request)
 
     async def call(self, method: str, path: str, body: Any = None) -> Any:
         """The JSON answer of a route; path is already percent-encoded. Raises the route's ApiError."""

@@ -54,7 +54,5 @@ class Traffic:
 
 
 def _server_state(request: Request) -> Any:
-    """uvicorn's ServerState, which every connection's protocol holds; None under another server."""
-    transport = getattr(request.extensions.get(EXTENSION), "_transport", None)
-    protocol = transport.get_protocol() if transport is not None else None
-    return getattr(protocol, "server_state", None)
+    """uvicorn's ServerState; None under another server."""
+    return getattr(request.extensions.get(EXTENSION), "server_state", None)

@@ -75,10 +75,11 @@ class Batch:
             raise ApiError(400, "A batch cannot hold downloads.", "badRequest")
         inner = Request(
             match[1], url.path, query, query_all, {"host": outer.headers.get("host", ""), **headers}, outer.client,
-            _receiving(body), extensions=outer.extensions, raw_query=url.query,
+            _receiving(body), extensions=outer.extensions, raw_query=url.query, outer=outer,
         )  # fmt: skip
-        handler, inner.params = self._router.find(inner.method, inner.raw_path)
-        return await handler(inner)
+        found = self._router.find(inner.method, inner.raw_path)
+        inner.params = found.params
+        return await outer.gate(found, inner)
 
 
 def _receiving(body: bytes) -> Any:
