@@ -21,6 +21,7 @@ _GOOGLE = re.compile(
     rf"(?:{_REGION}-)?(?:{_APIS})\.(?:googleapis\.com|gcp\.internal)|(?:{_APIS})\.{_REGION}\.rep\.googleapis\.com"
 )
 _BUCKET = re.compile(r"([a-z0-9][a-z0-9._-]{1,220}[a-z0-9])\.storage\.(?:googleapis\.com|gcp\.internal)")
+_REGISTRY = re.compile(r"(?:[a-z]+\.)?gcr\.io|(?:[a-z0-9-]+-)?docker\.pkg\.dev")
 # What is the stand-in's own has no place at Google's hosts.
 _OWN = ("", "_local", "run", "upstream")
 # The hosts whose paths may be a bucket's: /BUCKET/OBJECT.
@@ -30,7 +31,7 @@ _STORAGE = re.compile(r"(?:.+\.|[a-z0-9-]+-)?(?:storage|storage-upload|storage-d
 def is_google(host: str) -> bool:
     """Whether a host name (without port) is one of Google's that the rooms answer for."""
     name = host.lower()
-    return _GOOGLE.fullmatch(name) is not None or _BUCKET.fullmatch(name) is not None
+    return any(each.fullmatch(name) is not None for each in (_GOOGLE, _BUCKET, _REGISTRY))
 
 
 def enter(request: Request, host: str, has_room: Callable[[str], bool]) -> bool:

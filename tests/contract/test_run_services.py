@@ -172,7 +172,7 @@ def test_a_container_that_never_listens_fails_its_startup_probe(cloud: Cloud) ->
 @pytest.mark.parametrize(
     ("change", "reason", "words"),
     [
-        ({"container": {"image": "europe-docker.pkg.dev/p/r/unknown:v1"}}, "ContainerImageMissing", "'europe-docker"),
+        ({"container": {"image": "europe-docker.pkg.dev/p/r/unknown:v1"}}, "ContainerMissing", "'europe-docker"),
         ({"bucket": "no-such-bucket"}, "VolumeMountFailed", "'no-such-bucket'"),
         (
             {

@@ -76,12 +76,7 @@ def plan(pod: Mapping[str, Any], annotations: Mapping[str, str], project_root: P
     image = container["image"]
     argv = images.argv(image, container.get("command") or (), container.get("args") or ())
     if argv is None:
-        known = ", ".join(sorted(images.IMAGES))
-        raise CannotRun(
-            "ContainerImageMissing",
-            f"Image '{image}' not found: the stand-in runs images whose last path component is one of: {known}."
-            " Use one of them or add it to scripts/localcloud/run/images.py.",
-        )
+        raise CannotRun("ContainerMissing", images.not_found(image))
     startup = container.get("startupProbe")
     liveness = container.get("livenessProbe")
     return Plan(

@@ -189,6 +189,8 @@ class Controller:
     async def _try_start(self, project: str, name: str, document: Document) -> State:
         revision = document["metadata"]["name"]
         intro = f"Revision '{revision}' is not ready and cannot serve traffic."
+        if missing := documents.missing_image(document):
+            return FALSE, "ContainerMissing", f"{intro} {missing}"
         try:
             fleet = self.fleets.get((project, revision)) or self._new_fleet(project, name, document)
         except CannotRun as error:

@@ -6,9 +6,11 @@ import copy
 import secrets
 import string
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from scripts.localcloud.context import REGION
+from scripts.localcloud.run import images
 from scripts.localcloud.run.conditions import FALSE, TRUE, UNKNOWN, Condition, merge
 from scripts.localcloud.run.store import LOCATION_LABEL, SERVING, Document, new_version
 
@@ -16,21 +18,23 @@ SERVICE_LABEL = "serving.knative.dev/service"
 _LETTERS = "bcdfghjklmnpqrstvwxz"
 
 
-def new_revision(service: Document, now: str) -> Document:
-    """The revision that a service's present template asks for; its conditions are Unknown."""
+def new_revision(service: Document, number: int, digests: Sequence[str], now: str) -> Document:
+    """The revision that a service's present template asks for; its conditions are Unknown.
+
+    number counts the service's templates; digests are what the containers' images are now, "" for a missing one.
+    """
     metadata, template = service["metadata"], service["spec"]["template"]
     given = template.get("metadata") or {}
-    generation = metadata["generation"]
-    name = given.get("name") or f"{metadata['name']}-{generation:05d}-{_suffix()}"
+    name = given.get("name") or f"{metadata['name']}-{number:05d}-{_suffix()}"
     labels = {
         **(given.get("labels") or {}),
         SERVICE_LABEL: metadata["name"],
         "serving.knative.dev/configuration": metadata["name"],
-        "serving.knative.dev/configurationGeneration": str(generation),
+        "serving.knative.dev/configurationGeneration": str(number),
         "serving.knative.dev/serviceUid": metadata["uid"],
         LOCATION_LABEL: REGION,
     }
-    return {
+    revision: Document = {
         "apiVersion": SERVING,
         "kind": "Revision",
         "metadata": {
@@ -52,6 +56,33 @@ def new_revision(service: Document, now: str) -> Document:
             "conditions": revision_conditions([], UNKNOWN, "Deploying", "The revision is being started.", now),
         },
     }
+    set_digests(revision, digests)
+    return revision
+
+
+def number(revision: Document) -> int:
+    """The how-manieth template of its service a revision was made of."""
+    text = revision["metadata"]["labels"].get("serving.knative.dev/configurationGeneration", "")
+    return int(text) if text.isdigit() else 0
+
+
+def set_digests(revision: Document, digests: Sequence[str]) -> None:
+    """Write into a revision's status what its images are."""
+    found = revision["spec"]["containers"]
+    statuses = [
+        {"name": each.get("name") or "", "imageDigest": digest} for each, digest in zip(found, digests, strict=True)
+    ]
+    revision["status"]["containerStatuses"] = statuses
+    revision["status"]["imageDigest"] = digests[0]
+
+
+def missing_image(revision: Document) -> str:
+    """What to say of an image of the revision that did not exist when it was made; "" when all did."""
+    statuses = revision["status"].get("containerStatuses") or []
+    for container, status in zip(revision["spec"]["containers"], statuses, strict=False):
+        if not status["imageDigest"]:
+            return images.not_found(container["image"])
+    return ""
 
 
 def _owner(configuration: Document) -> Document:

@@ -27,15 +27,20 @@ _VARIABLE = re.compile(r"\$\((\w+)\)")
 
 @dataclass(frozen=True)
 class Image:
-    """Entry point and default arguments, as in a Dockerfile's ENTRYPOINT and CMD; $(NAME) stands for a variable."""
+    """Entry point and default arguments, as a Dockerfile's ENTRYPOINT and CMD; $(NAME) stands for a variable."""
 
     entry_point: tuple[str, ...]
     arguments: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()  # what its digest is made of: files and folders below the checkout
 
 
+_TABULAR = tuple(f"scripts/{each}" for each in ("container", "models", "cloud", "settings", "errors.py", "process.py"))
 IMAGES: dict[str, Image] = {
-    "tabular": Image((sys.executable, "-m", "scripts.container"), ("start",)),
-    "hello": Image((sys.executable, "-m", "scripts.localcloud.run.hello", "$(PORT)", "$(K_SERVICE)", "$(K_REVISION)")),
+    "tabular": Image((sys.executable, "-m", "scripts.container"), ("start",), _TABULAR),
+    "hello": Image(
+        (sys.executable, "-m", "scripts.localcloud.run.hello", "$(PORT)", "$(K_SERVICE)", "$(K_REVISION)"),
+        sources=("scripts/localcloud/run/hello.py",),
+    ),
 }
 
 
@@ -62,10 +67,17 @@ def parse(reference: str) -> Reference | None:
     host, slash, path = match["repository"].partition("/")
     if not slash or not ("." in host or ":" in host or host == "localhost"):
         host, path = "docker.io", match["repository"]
-    if _HOSTS.fullmatch(host) is None or (host != "docker.io" and path.count("/") < 1):
+    if not is_registry(host) or (not host.endswith("docker.io") and "/" not in path):
         return None
+    if host.endswith("docker.io"):
+        host, path = "docker.io", path if "/" in path else f"library/{path}"
     digest = match["digest"] or ""
     return Reference(host, path, match["tag"] or ("" if digest else "latest"), digest)
+
+
+def is_registry(host: str) -> bool:
+    """Whether Cloud Run pulls images from a host."""
+    return _HOSTS.fullmatch(host) is not None
 
 
 def image_name(reference: str) -> str:
@@ -76,6 +88,15 @@ def image_name(reference: str) -> str:
 def is_reference(reference: str) -> bool:
     """Whether a text is a reference to an image in a registry that Cloud Run pulls from."""
     return parse(reference) is not None
+
+
+def not_found(reference: str) -> str:
+    """Google's words for an image that does not exist, and what to do about it here."""
+    known = ", ".join(sorted(IMAGES))
+    return (
+        f"Image '{reference}' not found: the stand-in runs images whose last path component is one of: {known}, unless"
+        " the tag was taken away. Use one of them or add it to scripts/localcloud/run/images.py."
+    )
 
 
 def argv(reference: str, command: Sequence[str] = (), args: Sequence[str] = ()) -> tuple[str, ...] | None:

@@ -13,9 +13,11 @@ from scripts.localcloud.context import Context
 from scripts.localcloud.run.controller import Controller
 from scripts.localcloud.run.executions import Executions
 from scripts.localcloud.run.front import Front
+from scripts.localcloud.run.image_store import ImageStore
 from scripts.localcloud.run.jobs import Jobs
 from scripts.localcloud.run.local_api import LocalApi
 from scripts.localcloud.run.regions import Regions
+from scripts.localcloud.run.registry import Registry
 from scripts.localcloud.run.sandbox import Buckets, Sandboxes
 from scripts.localcloud.run.services import Services
 from scripts.localcloud.run.store import Store
@@ -53,14 +55,16 @@ class RunRoom:
         self._controller = Controller(context, self._store, self._sandboxes, self._session)
         self._executions = Executions(context, self._store, self._sandboxes)
         self._front = Front(self._session, self._controller.find)
-        self._services = Services(context, self._store, self._controller)
+        self._images = ImageStore(context)
+        self._services = Services(context, self._store, self._controller, self._images)
+        self._registry = Registry(self._images)
         self._jobs = Jobs(context, self._store, self._executions)
         self._regions = Regions(context, self._store)
         self._local = LocalApi(self._store, self._controller)
 
     def routes(self) -> list[Route]:
         front = [Route("*", "/run/{name}", self._front.by_path), Route("*", "/run/{name}/{rest*}", self._front.by_path)]
-        parts = (self._services, self._jobs, self._regions, self._local)
+        parts = (self._services, self._jobs, self._regions, self._local, self._registry)
         return [*front, *(route for part in parts for route in part.routes())]
 
     def by_host(self, host: str) -> Handler | None:

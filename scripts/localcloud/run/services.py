@@ -10,6 +10,7 @@ from scripts.localcloud.context import Context
 from scripts.localcloud.run import conditions, documents, limits, validation
 from scripts.localcloud.run.conditions import UNKNOWN
 from scripts.localcloud.run.controller import Controller
+from scripts.localcloud.run.image_store import ImageStore
 from scripts.localcloud.run.store import SERVING, Document, Store, check_version, new_metadata, new_version, page
 from scripts.localcloud.web import ApiError, Request, Response, Route
 
@@ -20,10 +21,11 @@ _DEPLOYING = (UNKNOWN, "Deploying", "The service is being deployed.")
 class Services:
     """The API's handlers; the controller does what they write down."""
 
-    def __init__(self, context: Context, store: Store, controller: Controller) -> None:
+    def __init__(self, context: Context, store: Store, controller: Controller, images: ImageStore) -> None:
         self._context = context
         self._store = store
         self._controller = controller
+        self._images = images
 
     def routes(self) -> list[Route]:
         """Routes of this API."""
@@ -117,15 +119,21 @@ class Services:
             current = self._store.get("revision", project, old["status"]["latestCreatedRevisionName"])
             if current is not None:
                 return self._retried(current, now)
-        revision = documents.new_revision(service, now)
+        made = self._store.labelled("revision", project, documents.SERVICE_LABEL, service["metadata"]["name"])
+        number = 1 + max((documents.number(each) for each in made), default=0)
+        revision = documents.new_revision(service, number, self._digests(service["spec"]["template"]["spec"]), now)
         name = revision["metadata"]["name"]
         if self._store.get("revision", project, name) is not None:
             raise ApiError(409, f"Revision named '{name}' with different configuration already exists.")
         return revision
 
+    def _digests(self, pod: Document) -> list[str]:
+        return [self._images.digest(each["image"]) for each in pod["containers"]]
+
     def _retried(self, revision: Document, now: str) -> Document:
         """A failed revision is tried again when the same template is applied again."""
         if conditions.failed(revision, "Ready"):
+            documents.set_digests(revision, self._digests(revision["spec"]))
             old = revision["status"]["conditions"]
             again = (UNKNOWN, "Deploying", "The revision is being started again.")
             revision["status"]["conditions"] = documents.revision_conditions(old, *again, now)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 import uuid
 import zlib
 from collections.abc import Iterator
 from typing import Any
 
 from scripts.localcloud.context import REGION, Context
+from scripts.localcloud.run import selectors
 from scripts.localcloud.web import ApiError, Request
 
 SERVING = "serving.knative.dev/v1"
 RUN = "run.googleapis.com/v1"
 LOCATION_LABEL = "cloud.googleapis.com/location"
-_SELECTOR = re.compile(r"\s*([^\s=!,]+)\s*(==?|!=)\s*([^\s=!,]*)\s*|\s*(!?)([^\s=!,]+)\s*")
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS run_objects (
@@ -143,40 +142,5 @@ def check_version(given: Document, current: Document) -> None:
 
 
 def page(kind: str, api: str, documents: list[Document], request: Request) -> Document:
-    """A list answer: labelSelector, limit and continue applied."""
-    chosen = select(documents, request.query.get("labelSelector", ""))
-    start, limit = _window(request)
-    metadata: Document = {}
-    if limit and len(chosen) > start + limit:
-        metadata["continue"] = base64.urlsafe_b64encode(str(start + limit).encode()).decode()
-    window = chosen[start : start + limit] if limit else chosen[start:]
-    return {"apiVersion": api, "kind": kind, "metadata": metadata, "items": window}
-
-
-def _window(request: Request) -> tuple[int, int]:
-    token, limit = request.query.get("continue", ""), request.query.get("limit", "")
-    try:
-        start = int(base64.urlsafe_b64decode(token)) if token else 0
-    except ValueError:
-        raise ApiError(400, f"The continue token {token!r} is not valid.") from None
-    if limit and not limit.isdigit():
-        raise ApiError(400, f"Invalid value at 'limit' (TYPE_INT32), {limit!r}")
-    return start, int(limit or 0)
-
-
-def select(documents: list[Document], selector: str) -> list[Document]:
-    """The documents that a label selector (a=b, a!=b, a, !a, joined by commas) chooses. Raises ApiError 400."""
-    tests = [part for part in selector.split(",") if part.strip()]
-    for part in tests:
-        match = _SELECTOR.fullmatch(part)
-        if match is None:
-            raise ApiError(400, f"Invalid label selector: {part.strip()!r}")
-        documents = [each for each in documents if _selected(each["metadata"].get("labels") or {}, match)]
-    return documents
-
-
-def _selected(labels: dict[str, str], match: re.Match[str]) -> bool:
-    key, operator, value, negated, bare = match.groups()
-    if bare:
-        return (bare in labels) is (not negated)
-    return (labels.get(key) == value) is (operator != "!=")
+    """A list answer: labelSelector, fieldSelector, limit and continue applied. Raises ApiError 400."""
+    return selectors.page(kind, api, documents, request.query)

@@ -46,7 +46,7 @@ def test_defaults_and_declared_values() -> None:
     ("spec", "reason"),
     [
         ({"containers": [{"image": "a/tabular"}, {"image": "a/hello"}]}, "SidecarsUnsupported"),
-        ({"containers": [{"image": "a/unknown"}]}, "ContainerImageMissing"),
+        ({"containers": [{"image": "a/unknown"}]}, "ContainerMissing"),
         (pod(env=[{"name": "S", "valueFrom": {"secretKeyRef": {"name": "s"}}}]), "SecretsAccessCheckFailed"),
         (pod(startupProbe={"grpc": {}}), "ProbeUnsupported"),
         ({**pod(), "volumes": [{"name": "m", "secret": {"secretName": "s"}}]}, "VolumeUnsupported"),

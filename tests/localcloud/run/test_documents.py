@@ -35,13 +35,22 @@ def test_a_service_is_ready_when_both_parts_are() -> None:
 
 
 def test_a_revision_is_named_after_its_service_and_generation() -> None:
-    revision = documents.new_revision(SERVICE, "t")
+    revision = documents.new_revision(SERVICE, 3, ["r@d"], "t")
     assert revision["metadata"]["name"].startswith("api-00003-")
+    assert (documents.number(revision), revision["status"]["imageDigest"]) == (3, "r@d")
+    assert documents.missing_image(revision) == ""
     assert revision["metadata"]["labels"]["serving.knative.dev/service"] == "api"
     assert status_of(revision, "Ready") == "Unknown"
     idle = documents.with_activity(revision, False, "t2")
     assert find(idle, "Active")["severity"] == "Info" and status_of(idle, "Ready") == "Unknown"
     active = documents.with_activity(idle, True, "t3")
     assert [each["type"] for each in active["status"]["conditions"]].count("Active") == 1
-    named = {**SERVICE, "spec": {"template": {"metadata": {"name": "api-blue"}, "spec": {}}}}
-    assert documents.new_revision(named, "t")["metadata"]["name"] == "api-blue"
+    named = {
+        **SERVICE,
+        "spec": {
+            "template": {"metadata": {"name": "api-blue"}, "spec": {"containers": [{"image": "gcr.io/p/hello:gone"}]}}
+        },
+    }
+    missing = documents.new_revision(named, 4, [""], "t")
+    assert missing["metadata"]["name"] == "api-blue"
+    assert "Image 'gcr.io/p/hello:gone' not found" in documents.missing_image(missing)
