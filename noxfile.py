@@ -11,6 +11,7 @@ environment each would cost 27 s and 488 MB (measured 2026-11-20, see docs/decis
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
@@ -22,6 +23,8 @@ nox.options.sessions = ["lint", "types", "unit", "templates", "contract", "e2e"]
 nox.options.error_on_external_run = False
 
 ELSEWHERE = ("tests/contract", "tests/e2e", "tests/rendering")
+# Tests mostly wait for processes: more workers than processors only make them slow, more than four only cost memory.
+WORKERS = min(os.cpu_count() or 1, 4)
 
 
 def python(session: nox.Session, module: str, *arguments: str) -> None:
@@ -31,9 +34,16 @@ def python(session: nox.Session, module: str, *arguments: str) -> None:
     session.run(sys.executable, "-m", module, *arguments)
 
 
-def pytest(session: nox.Session, *arguments: str) -> None:
-    """Run pytest with the session's arguments and those given after `--`."""
-    python(session, "pytest", *arguments, *session.posargs)
+def pytest(session: nox.Session, folder: str, *options: str, spread: str = "") -> None:
+    """Run pytest on a folder; what is given after `--` is added, and paths among it are run instead of the folder.
+
+    spread: how pytest-xdist divides all tests among the processors: `worksteal` test by test, `loadscope` module by
+    module, for modules whose tests share much that is slow to make. A few tests are not worth the workers' start.
+    """
+    words = session.posargs
+    places = () if any(Path(word.partition("::")[0]).exists() for word in words) else (folder,)
+    workers = ("-n", str(WORKERS), "--dist", spread) if spread and WORKERS > 1 and not words else ()
+    python(session, "pytest", *places, *options, *workers, *words)
 
 
 @nox.session
@@ -53,7 +63,7 @@ def types(session: nox.Session) -> None:
 @nox.session
 def unit(session: nox.Session) -> None:
     """Tests beside each module: values in, values out, and the container against real files."""
-    pytest(session, "tests", *(f"--ignore={folder}" for folder in ELSEWHERE), "-m", "not full")
+    pytest(session, "tests", *(f"--ignore={folder}" for folder in ELSEWHERE), "-m", "not full", spread="worksteal")
 
 
 @nox.session
@@ -65,13 +75,13 @@ def templates(session: nox.Session) -> None:
 @nox.session
 def contract(session: nox.Session) -> None:
     """The stand-in, driven by clients that were not written here."""
-    pytest(session, "tests/contract", "-m", "not full")
+    pytest(session, "tests/contract", "-m", "not full", spread="loadscope")
 
 
 @nox.session
 def e2e(session: nox.Session) -> None:
     """The README's commands, typed as a user would."""
-    pytest(session, "tests/e2e", "-m", "not full")
+    pytest(session, "tests/e2e", "-m", "not full", spread="loadscope")
 
 
 @nox.session(tags=["full"])
