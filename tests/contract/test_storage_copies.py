@@ -117,6 +117,8 @@ def test_copies_share_a_body_until_the_last_is_deleted(bucket: Any, shared_stand
     def bodies() -> int:
         return sum(path.is_file() for path in Path(shared_standin.state / "storage").rglob("*"))
 
+    bucket.soft_delete_policy.retention_duration_seconds = 0
+    bucket.patch()
     before = bodies()
     blob = bucket.blob("original")
     blob.upload_from_string("data")

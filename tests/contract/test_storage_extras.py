@@ -47,14 +47,14 @@ def test_what_gcloud_asks_before_it_lists(shared_standin: Any, bucket: Any) -> N
     layout = shared_standin.get(f"{base}/storageLayout")
     assert (layout["kind"], layout["location"]) == ("storage#storageLayout", "EUROPE-WEST1")
     assert layout["hierarchicalNamespace"] == {"enabled": False}
-    assert shared_standin.get(f"{base}/managedFolders") == {"kind": "storage#managedFolders", "items": []}
+    assert shared_standin.get(f"{base}/managedFolders") == {"kind": "storage#managedFolders"}
     assert list(bucket.list_notifications()) == []
 
 
 def test_access_lists_exist_only_without_uniform_access(shared_standin: Any, client: Any, bucket: Any) -> None:
     bucket.blob("x").upload_from_string("x")
-    assert [entry["role"] for entry in bucket.acl] == ["OWNER"]
-    assert [entry["role"] for entry in bucket.blob("x").acl] == ["OWNER"]
+    assert [entry["role"] for entry in bucket.acl] == ["OWNER", "OWNER", "READER"]
+    assert [entry["role"] for entry in bucket.blob("x").acl] == ["OWNER", "OWNER", "READER"]
     bucket.iam_configuration.uniform_bucket_level_access_enabled = True
     bucket.patch()
     with pytest.raises(urllib.error.HTTPError, match="400"):

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
+from scripts.localcloud.storage.contexts import is_contexts
+from scripts.localcloud.storage.retention import RELEASED, is_retention
 from scripts.localcloud.web import ApiError
 
 STORAGE_CLASSES = (
@@ -14,6 +16,16 @@ STORAGE_CLASSES = (
 )  # fmt: skip
 DEFAULT_TYPE = "application/octet-stream"
 _MAX_METADATA_BYTES = 8192
+# What a copy does not take over from its source, and a restored object not from the deleted one.
+OF_ONE_GENERATION = (
+    "temporaryHold", "eventBasedHold", "retention", "acl", "customerEncryption", "kmsKeyName",
+    "timeStorageClassUpdated", RELEASED,
+)  # fmt: skip
+# What a PUT leaves alone: only the server or a call of its own sets it.
+_KEPT = (
+    "storageClass", "componentCount", "customTime", "customerEncryption", "kmsKeyName", "timeStorageClassUpdated",
+    "acl", RELEASED, "_policy",
+)  # fmt: skip
 
 
 def given(resource: Mapping[str, Any]) -> dict[str, Any]:
@@ -36,7 +48,7 @@ def patched(fields: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
 
 def replaced(fields: Mapping[str, Any], resource: Mapping[str, Any]) -> dict[str, Any]:
     """Fields after a PUT: what is not given goes, except what only the server sets."""
-    kept = {key: fields[key] for key in ("storageClass", "componentCount", "customTime") if key in fields}
+    kept = {key: fields[key] for key in _KEPT if key in fields}
     result = {**kept, **given(resource)}
     _check_custom_time(fields, result)
     return result
@@ -51,6 +63,8 @@ def _checked(resource: Mapping[str, Any]) -> dict[str, Any]:
         if value is not None and not check(value):
             raise ApiError(400, f"Invalid value for {key}: {str(value)[:200]!r}", "invalid")
         found[key] = value
+    if found.get("retention") == {}:
+        found["retention"] = None
     _check_size(found)
     return found
 
@@ -104,5 +118,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "metadata": _metadata,
     "temporaryHold": _flag,
     "eventBasedHold": _flag,
+    "retention": is_retention,
+    "contexts": is_contexts,
     "storageClass": lambda value: value in STORAGE_CLASSES,
 }

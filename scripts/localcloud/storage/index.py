@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from scripts.localcloud.context import Database
-from scripts.localcloud.storage.records import Bucket, Record, dump
+from scripts.localcloud.storage.kept import drop_bucket
+from scripts.localcloud.storage.records import Bucket, Position, Record, columns, dump, record_of
+from scripts.localcloud.storage.soft import SoftDeleted, several
 
 # Text is compared byte by byte (BINARY), so names sort as in Cloud Storage: by their UTF-8.
 _TABLES = """
@@ -26,13 +28,8 @@ CREATE INDEX IF NOT EXISTS storage_bodies ON storage_objects(body);
 CREATE TABLE IF NOT EXISTS storage_clock(one INTEGER PRIMARY KEY CHECK (one = 1), generation INTEGER NOT NULL);
 INSERT OR IGNORE INTO storage_clock VALUES (1, 0);
 """
-
-
-class Position(NamedTuple):
-    """Which generation of which name."""
-
-    name: str
-    generation: int
+# How a bucket's settings look in the index when they hold rules.
+_RULES = '"lifecycle":{"rule":['
 
 
 class Index:
@@ -40,7 +37,9 @@ class Index:
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self._known: dict[str, Bucket] = {}
         db.script(_TABLES)
+        self.soft = SoftDeleted(db)
 
     def next_generation(self) -> int:
         """Microseconds since the epoch as at Google, but always above every earlier one. Call in a transaction."""
@@ -50,9 +49,17 @@ class Index:
         return generation
 
     def bucket(self, name: str) -> Bucket | None:
-        """The bucket of this name."""
+        """The bucket of this name. Every call asks for one, so known ones are kept in memory."""
+        known = self._known.get(name)
+        if known is not None:
+            return known
         row = self._db.row("SELECT * FROM storage_buckets WHERE name = ?", name)
-        return _bucket(row) if row is not None else None
+        if row is None:
+            return None
+        found = _bucket(row)
+        if not self._db.changing:  # what a transaction has written may yet be rolled back
+            self._known[name] = found
+        return found
 
     def buckets(self, project: str, prefix: str, after: str, limit: int) -> list[Bucket]:
         """A project's buckets by name."""
@@ -62,12 +69,15 @@ class Index:
 
     def put_bucket(self, bucket: Bucket) -> None:
         """Insert or replace a bucket's row."""
+        self._known.pop(bucket.name, None)
         values = (bucket.name, bucket.project, bucket.metageneration, bucket.created, bucket.updated)
         sql = "INSERT OR REPLACE INTO storage_buckets VALUES (?, ?, ?, ?, ?, ?, ?)"
         self._db.run(sql, *values, dump(bucket.settings), dump(bucket.policy))
 
     def drop_bucket(self, name: str) -> None:
-        """Delete a bucket's row."""
+        """Delete a bucket's row, and what belongs to it besides objects."""
+        drop_bucket(self._db, name)
+        self._known.pop(name, None)
         self._db.run("DELETE FROM storage_buckets WHERE name = ?", name)
 
     def is_empty(self, bucket: str) -> bool:
@@ -81,12 +91,16 @@ class Index:
         else:
             sql = "SELECT * FROM storage_objects WHERE bucket = ? AND name = ? AND generation = ?"
             row = self._db.row(sql, bucket, name, generation)
-        return _record(row) if row is not None else None
+        return record_of(row) if row is not None else None
+
+    def several(self, bucket: str, positions: list[Position]) -> list[Record]:
+        """These generations, which are in order: a page of a list in a few queries."""
+        return several(self._db, "storage_objects", bucket, positions)
 
     def live(self, bucket: str, first: str) -> Iterator[Record]:
         """Live generations from a name on, by name."""
         sql = "SELECT * FROM storage_objects WHERE bucket = ? AND name >= ? AND live = 1 ORDER BY name"
-        return map(_record, self._db.cursor(sql, (bucket, first)))
+        return map(record_of, self._db.cursor(sql, (bucket, first)))
 
     def positions(self, bucket: str, name: str, generation: int, *, versions: bool) -> Iterator[Position]:
         """From (name, generation) on, by name and then by age; without versions only live ones.
@@ -98,13 +112,40 @@ class Index:
                   WHERE bucket = ? AND (name, generation) >= (?, ?) {live} ORDER BY name, generation"""
         return (Position(*row) for row in self._db.cursor(sql, (bucket, name, generation)))
 
+    def matching(
+        self, bucket: str, name: str, generation: int, matches: Callable[[dict[str, Any]], bool], *, versions: bool
+    ) -> Iterator[Position]:
+        """Positions of those whose fields pass a test."""
+        live = "" if versions else "AND live = 1"
+        sql = f"""SELECT name, generation, fields FROM storage_objects
+                  WHERE bucket = ? AND (name, generation) >= (?, ?) {live} ORDER BY name, generation"""
+        found = self._db.cursor(sql, (bucket, name, generation))
+        return (Position(row[0], row[1]) for row in found if matches(json.loads(row[2])))
+
+    def slice(self, bucket: str, name: str, generation: int, limit: int) -> list[Record]:
+        """About `limit` generations after (name, generation), by name and age: always all generations of a name."""
+        sql = """SELECT * FROM storage_objects WHERE bucket = ? AND (name, generation) > (?, ?)
+                 ORDER BY name, generation LIMIT ?"""
+        found = [record_of(row) for row in self._db.rows(sql, bucket, name, generation, limit)]
+        if len(found) == limit:
+            sql = "SELECT * FROM storage_objects WHERE bucket = ? AND name = ? AND generation > ? ORDER BY generation"
+            last = found[-1]
+            found.extend(record_of(row) for row in self._db.rows(sql, bucket, last.name, last.generation))
+        return found
+
+    def has_rules(self) -> bool:
+        """Some bucket has lifecycle rules."""
+        return self._db.row("SELECT 1 FROM storage_buckets WHERE instr(settings, ?) LIMIT 1", _RULES) is not None
+
+    def with_rules(self) -> list[Bucket]:
+        """The buckets that have lifecycle rules, by name."""
+        sql = "SELECT * FROM storage_buckets WHERE instr(settings, ?) ORDER BY name"
+        found = [_bucket(row) for row in self._db.rows(sql, _RULES)]
+        return [bucket for bucket in found if (bucket.settings.get("lifecycle") or {}).get("rule")]
+
     def put(self, record: Record) -> None:
         """Insert or replace a generation's row."""
-        values: tuple[Any, ...] = (
-            record.bucket, record.name, record.generation, record.metageneration, int(record.live), record.body,
-            record.size_bytes, record.crc32c, record.md5, record.created, record.updated, record.deleted,
-        )  # fmt: skip
-        self._db.run(f"INSERT OR REPLACE INTO storage_objects VALUES ({'?, ' * 12}?)", *values, dump(record.fields))
+        self._db.run(f"INSERT OR REPLACE INTO storage_objects VALUES ({'?, ' * 12}?)", *columns(record))
 
     def drop(self, record: Record) -> None:
         """Delete a generation's row."""
@@ -112,13 +153,14 @@ class Index:
         self._db.run(sql, record.bucket, record.name, record.generation)
 
     def owns(self, body: str) -> bool:
-        """Some generation still has this body (copies share one)."""
-        return self._db.row("SELECT 1 FROM storage_objects WHERE body = ? LIMIT 1", body) is not None
+        """Some generation still has this body (copies share one), a soft-deleted one too."""
+        found = self._db.row("SELECT 1 FROM storage_objects WHERE body = ? LIMIT 1", body)
+        return found is not None or self.soft.owns(body)
 
     def noncurrent(self, bucket: str, limit: int) -> list[Record]:
         """The generations that became noncurrent last, newest first."""
         sql = "SELECT * FROM storage_objects WHERE bucket = ? AND live = 0 ORDER BY deleted DESC, name LIMIT ?"
-        return [_record(row) for row in self._db.rows(sql, bucket, limit)]
+        return [record_of(row) for row in self._db.rows(sql, bucket, limit)]
 
     def totals(self) -> list[dict[str, Any]]:
         """Per bucket: live objects, all generations, bytes of all generations."""
@@ -132,8 +174,3 @@ class Index:
 def _bucket(row: sqlite3.Row) -> Bucket:
     name, project, metageneration, created, updated, settings, policy = row
     return Bucket(name, project, metageneration, created, updated, json.loads(settings), json.loads(policy))
-
-
-def _record(row: sqlite3.Row) -> Record:
-    values = dict(row)
-    return Record(**{**values, "live": bool(values["live"]), "fields": json.loads(values["fields"])})

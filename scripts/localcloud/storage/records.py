@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import base64
 import json
+import sqlite3
 import zlib
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
 from urllib.parse import quote
+
+
+class Position(NamedTuple):
+    """Which generation of which name."""
+
+    name: str
+    generation: int
 
 
 @dataclass(frozen=True)
@@ -27,11 +36,28 @@ class Bucket:
         return bool((self.settings.get("versioning") or {}).get("enabled"))
 
     @property
+    def soft_delete_s(self) -> int:
+        """How long a deleted generation can be restored."""
+        return int((self.settings.get("softDeletePolicy") or {}).get("retentionDurationSeconds", 0))
+
+    @property
+    def uniform(self) -> bool:
+        """Access is given by IAM alone, not by ACLs."""
+        access = (self.settings.get("iamConfiguration") or {}).get("uniformBucketLevelAccess") or {}
+        return bool(access.get("enabled"))
+
+    @property
+    def private(self) -> bool:
+        """Nothing here can be given to allUsers (public access prevention is enforced)."""
+        return (self.settings.get("iamConfiguration") or {}).get("publicAccessPrevention") == "enforced"
+
+    @property
     def etag(self) -> str:
         return _etag(0, self.metageneration)
 
-    def resource(self, base_url: str) -> dict[str, Any]:
-        """The bucket as the API shows it; base_url is the address that the client used."""
+    def resource(self, base_url: str, *, full: bool = False) -> dict[str, Any]:
+        """The bucket as the API shows it; base_url is the address that the client used; full: with access lists."""
+        hidden = () if full else ("acl", "defaultObjectAcl")
         return {
             "kind": "storage#bucket",
             "id": self.name,
@@ -42,13 +68,17 @@ class Bucket:
             "etag": self.etag,
             "timeCreated": self.created,
             "updated": self.updated,
-            **self.settings,
+            **{key: value for key, value in self.settings.items() if key not in hidden},
         }
 
 
 @dataclass(frozen=True)
 class Record:
-    """One generation of an object; fields are those its owner chose (contentType, metadata, …)."""
+    """One generation of an object; fields are those its owner chose (contentType, metadata, …).
+
+    A field whose name begins with "_" is the stand-in's own and never shown; soft_deleted and hard_deleted are the
+    times between which a deleted generation can be restored.
+    """
 
     bucket: str
     name: str
@@ -63,6 +93,8 @@ class Record:
     updated: str
     deleted: str | None
     fields: dict[str, Any] = field(default_factory=dict)
+    soft_deleted: str | None = None
+    hard_deleted: str | None = None
 
     @property
     def etag(self) -> str:
@@ -91,12 +123,14 @@ class Record:
             "updated": self.updated,
             "timeStorageClassUpdated": self.created,
             "timeFinalized": self.created,
-            **self.fields,
         }
+        shown.update((key, value) for key, value in self.fields.items() if key[0] != "_" and key != "acl")
         if self.md5 is not None:
             shown["md5Hash"] = self.md5
         if self.deleted is not None:
             shown["timeDeleted"] = self.deleted
+        if self.soft_deleted is not None:
+            shown["softDeleteTime"], shown["hardDeleteTime"] = self.soft_deleted, self.hard_deleted
         return shown
 
 
@@ -108,6 +142,44 @@ def project_number(project: str) -> str:
 def dump(value: Any) -> str:
     """JSON as the index keeps it."""
     return json.dumps(value, separators=(",", ":"))
+
+
+def columns(record: Record) -> tuple[Any, ...]:
+    """A generation as a row of the index."""
+    return (
+        record.bucket, record.name, record.generation, record.metageneration, int(record.live), record.body,
+        record.size_bytes, record.crc32c, record.md5, record.created, record.updated, record.deleted,
+        dump(record.fields),
+    )  # fmt: skip
+
+
+def record_of(row: sqlite3.Row) -> Record:
+    """The generation of a row, which may have the two columns of soft-deleted ones."""
+    (
+        bucket,
+        name,
+        generation,
+        metageneration,
+        live,
+        body,
+        size,
+        crc32c,
+        md5,
+        created,
+        updated,
+        deleted,
+        fields,
+        *soft,
+    ) = row
+    return Record(
+        bucket, name, generation, metageneration, bool(live), body, size, crc32c, md5, created, updated, deleted,
+        json.loads(fields), *soft,
+    )  # fmt: skip
+
+
+def times(at: datetime) -> str:
+    """A time as Google writes it: RFC 3339, UTC, microseconds."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _etag(generation: int, metageneration: int) -> str:

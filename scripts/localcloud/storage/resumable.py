@@ -15,6 +15,7 @@ from scripts.localcloud.storage.conditions import integer
 from scripts.localcloud.storage.ranges import Chunk, parse_chunk
 from scripts.localcloud.storage.store import Store
 from scripts.localcloud.storage.target import Target
+from scripts.localcloud.storage.view import shown
 from scripts.localcloud.web import ApiError, Request, Response
 
 SESSION_S = 7 * 24 * 3600.0
@@ -60,7 +61,7 @@ class Sessions:
         """Bytes, a question how far it got, or a cancellation. Raises ApiError 404 for an unknown session."""
         if key in self._finished:
             bucket, name, generation = self._finished[key]
-            return Response.of_json(self._store.find(bucket, name, generation).resource(request.base_url))
+            return Response.of_json(shown(self._store, self._store.find(bucket, name, generation), request))
         session = self._open.get(key)
         if session is None:
             raise _unknown()
@@ -108,7 +109,7 @@ class Sessions:
             raise
         del self._open[session.id]
         self._remember(session.id, (record.bucket, record.name, record.generation))
-        return Response.of_json(record.resource(request.base_url))
+        return Response.of_json(shown(self._store, record, request))
 
     async def _write(self, session: Session, first: int, request: Request) -> None:
         """Add what is new of a request's bytes; what has arrived counts even when the client then goes away."""

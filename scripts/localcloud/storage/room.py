@@ -9,13 +9,19 @@ from functools import partial
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from scripts.localcloud.clock import Clock
 from scripts.localcloud.context import Context
+from scripts.localcloud.storage.acls import Acls
 from scripts.localcloud.storage.batch import Batch
 from scripts.localcloud.storage.buckets import Buckets
 from scripts.localcloud.storage.copying import Copying
+from scripts.localcloud.storage.enforcement import Expiry, Lifecycle
 from scripts.localcloud.storage.events import StoredObject
 from scripts.localcloud.storage.extras import Extras
+from scripts.localcloud.storage.hmac_keys import HmacKeys
 from scripts.localcloud.storage.iam import Iam
+from scripts.localcloud.storage.managed_folders import ManagedFolders
+from scripts.localcloud.storage.notifications import Notifications
 from scripts.localcloud.storage.objects import Objects
 from scripts.localcloud.storage.records import Record
 from scripts.localcloud.storage.store import Store
@@ -30,16 +36,22 @@ class StorageRoom:
     """Buckets and objects, for clients through its routes and for other rooms through live_objects()."""
 
     def __init__(self, context: Context) -> None:
-        self.store = Store(context)
-        self._uploads = Uploads(self.store)
-        self._xml = Xml(self.store)
+        self.store = store = Store(context)
+        self._uploads = Uploads(store)
+        self._xml = Xml(store)
+        self._lifecycle = Lifecycle(store, self._xml.multiparts)
+        folders = ManagedFolders(store)
         self._parts = (
-            Objects(self.store), Copying(self.store), Buckets(self.store), Iam(self.store), Extras(self.store)
+            Objects(store, folders), Copying(store), Buckets(store), Iam(store), Acls(store), Extras(store), folders,
+            Notifications(store), HmacKeys(store),
         )  # fmt: skip
+        if isinstance(context.clock, Clock):
+            context.clock.add(self._lifecycle)
+            context.clock.add(Expiry(store))
 
     def routes(self) -> list[Route]:
         called = [_strict(route) for part in self._parts for route in part.routes()]
-        others = [*self._uploads.routes(), *Batch(called).routes(), *self._xml.routes()]
+        others = [*self._uploads.routes(), *Batch(called).routes(), *self._xml.routes(), *self._lifecycle.routes()]
         return [*called, *map(_strict, others)]
 
     async def start(self) -> None:
@@ -57,6 +69,7 @@ class StorageRoom:
     def status(self) -> dict[str, Any]:
         return {
             "buckets": self.store.index.totals(),
+            "soft_deleted": self.store.index.soft.totals(),
             "uploads_under_way": len(self._uploads.sessions) + len(self._xml.multiparts),
         }
 
@@ -68,9 +81,9 @@ class StorageRoom:
         """The generations of a bucket that became noncurrent last, newest first; none when there is no such bucket."""
         return self.store.index.noncurrent(bucket, limit)
 
-    def live_objects(self, bucket: str, prefix: str = "") -> Iterator[StoredObject]:
-        """The live objects of a bucket by name; none when there is no such bucket."""
-        for record in self.store.live(bucket, prefix):
+    def live_objects(self, bucket: str, prefix: str = "", first: str = "") -> Iterator[StoredObject]:
+        """The live objects of a bucket by name, from a name on; none when there is no such bucket."""
+        for record in self.store.live(bucket, prefix, first):
             path = self.store.bodies.path(record.body)
             yield StoredObject(record.name, record.generation, record.size_bytes, record.crc32c, path)
 

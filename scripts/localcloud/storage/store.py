@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from scripts.localcloud.context import Context
+from scripts.localcloud.storage import retention
 from scripts.localcloud.storage.bodies import Bodies, Body
 from scripts.localcloud.storage.conditions import Conditions
 from scripts.localcloud.storage.events import TOPIC, EventKind, ObjectEvent
 from scripts.localcloud.storage.index import Index
 from scripts.localcloud.storage.records import Bucket, Record
 from scripts.localcloud.web import ApiError
+
+# How many soft-deleted generations are removed in one go.
+_SLICE = 200
+
+
+@dataclass
+class Changes:
+    """What a transaction has to tell and to remove once it is committed."""
+
+    events: list[ObjectEvent] = field(default_factory=list)
+    loose: list[str] = field(default_factory=list)
 
 
 class Store:
@@ -23,6 +37,28 @@ class Store:
         self.context = context
         self.index = Index(context.db)
         self.bodies = Bodies(context.folder("storage"), context.db)
+        self._changes: Changes | None = None
+
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[Changes]:
+        """A transaction (nested ones join it) after whose commit the listeners are told and loose bodies removed."""
+        if self._changes is not None:
+            yield self._changes
+            return
+        self._changes = changes = Changes()
+        try:
+            with self.context.db.transaction():
+                yield changes
+        finally:
+            self._changes = None
+        for event in changes.events:
+            self.context.publish(TOPIC, event)
+        for body in changes.loose:
+            self.bodies.remove(body)
+
+    def moment(self) -> datetime:
+        """The time by the stand-in's clock."""
+        return datetime.fromtimestamp(self.context.clock(), UTC)
 
     # Buckets
 
@@ -49,12 +85,15 @@ class Store:
         return changed
 
     def delete_bucket(self, name: str, conditions: Conditions) -> None:
-        """Raises ApiError 404, 409 (not empty) or 412."""
-        with self.context.db.transaction():
+        """What was soft-deleted in it goes with it. Raises ApiError 404, 409 (not empty) or 412."""
+        with self.changing() as changes:
             bucket = self.bucket(name)
             conditions.check(0, bucket.metageneration, bucket.etag)
             if not self.index.is_empty(name):
                 raise ApiError(409, "The bucket you tried to delete is not empty.", "conflict")
+            while gone := self.index.soft.of_bucket(name, _SLICE):
+                for record in gone:
+                    self._forget(record, changes)
             self.index.drop_bucket(name)
 
     # Objects
@@ -69,23 +108,30 @@ class Store:
         return found
 
     def check(self, bucket: str, name: str, conditions: Conditions) -> Bucket:
-        """Whether an object may be written here now. Raises ApiError 404 (bucket), 403 (hold) or 412."""
+        """Whether an object may be written here now. Raises ApiError 404 (bucket), 403 (hold, retention) or 412."""
         found, live = self.bucket(bucket), self.index.find(bucket, name)
         if live is None:
             conditions.check(0, 0)
             return found
         conditions.check(live.generation, live.metageneration, live.etag)
-        if live.held:
-            raise _on_hold(live)
+        retention.check_removal(found, live, self.moment(), archiving=found.versioned)
         return found
 
-    def create(self, bucket: str, name: str, body: Body, fields: dict[str, Any], conditions: Conditions) -> Record:
-        """Make a new live generation; the former one becomes noncurrent or goes. Raises ApiError 404, 403 or 412."""
-        events: list[ObjectEvent] = []
-        with self.context.db.transaction():
+    def create(
+        self, bucket: str, name: str, body: Body, fields: dict[str, Any], conditions: Conditions,
+        also: Callable[[Record], None] | None = None,
+    ) -> Record:  # fmt: skip
+        """Make a new live generation; the former one becomes noncurrent or goes. Raises ApiError 404, 403 or 412.
+
+        also: what else belongs into the transaction.
+        """
+        with self.changing() as changes:
             where = self.check(bucket, name, conditions)
-            fields = {"storageClass": where.settings.get("storageClass", "STANDARD"), **fields}
-            former = self._retire(where, self.index.find(bucket, name), events)
+            fields = {**_defaults(where), **fields}
+            retention.check_object(where, {}, fields, self.moment(), override=False)
+            live = self.index.find(bucket, name)
+            if live is not None:
+                self._retire(where, live, changes)
             now = self.context.now()
             record = Record(
                 bucket, name, self.index.next_generation(), 1, True, body.id,
@@ -93,31 +139,40 @@ class Store:
             )  # fmt: skip
             self.index.put(record)
             self.bodies.keep(body.id)
-            events.append(self._event("finalized", record))
-            loose = self._loosen(former)
-        self._finish(loose, events)
+            changes.events.append(self._event("finalized", record))
+            if also is not None:
+                also(record)
         return record
 
-    def delete(self, bucket: str, name: str, generation: int | None, conditions: Conditions) -> None:
+    def delete(self, bucket: str, name: str, generation: int | None, conditions: Conditions) -> Record:
         """Without a generation the live one is archived (versioned bucket) or goes; a named generation always goes.
 
-        Raises ApiError 404, 403 (hold) or 412.
+        Raises ApiError 404, 403 (hold, retention) or 412.
         """
-        events: list[ObjectEvent] = []
-        with self.context.db.transaction():
+        with self.changing() as changes:
             record = self.find(bucket, name, generation)
             conditions.check(record.generation, record.metageneration, record.etag)
-            if record.held:
-                raise _on_hold(record)
             where = self.bucket(bucket)
-            loose = self._loosen(self._retire(where, record, events, forever=generation is not None))
-        self._finish(loose, events)
+            archiving = where.versioned and generation is None
+            retention.check_removal(where, record, self.moment(), archiving=archiving)
+            self._retire(where, record, changes, forever=generation is not None)
+        return record
 
-    def change(self, record: Record, fields: dict[str, Any]) -> Record:
-        """Save other metadata of a generation; its metageneration rises."""
-        changed = replace(record, metageneration=record.metageneration + 1, updated=self.context.now(), fields=fields)
-        self.index.put(changed)
-        self.context.publish(TOPIC, self._event("metadata", changed))
+    def change(self, record: Record, fields: dict[str, Any], *, override: bool = False) -> Record:
+        """Save other metadata of a generation; its metageneration rises. Raises ApiError 400 or 403 (retention).
+
+        override: an object's unlocked retention may become weaker.
+        """
+        retention.check_object(self.bucket(record.bucket), record.fields, fields, self.moment(), override)
+        now = self.context.now()
+        if record.fields.get("eventBasedHold") and not fields.get("eventBasedHold"):
+            fields = {**fields, retention.RELEASED: now}
+        if fields.get("storageClass") != record.fields.get("storageClass"):
+            fields = {**fields, "timeStorageClassUpdated": now}
+        changed = replace(record, metageneration=record.metageneration + 1, updated=now, fields=fields)
+        with self.changing() as changes:
+            self.index.put(changed)
+            changes.events.append(self._event("metadata", changed))
         return changed
 
     def copy(self, source: Record, bucket: str, name: str, fields: dict[str, Any], conditions: Conditions) -> Record:
@@ -125,9 +180,42 @@ class Store:
         body = Body(source.body, source.size_bytes, source.crc32c, source.md5)
         return self.create(bucket, name, body, fields, conditions)
 
-    def live(self, bucket: str, prefix: str = "") -> Iterator[Record]:
-        """The live objects under a prefix, by name."""
-        for record in self.index.live(bucket, prefix):
+    def move(self, source: Record, name: str, conditions: Conditions) -> Record:
+        """The same object under another name of the bucket: nobody sees both names or none."""
+        with self.changing():
+            moved = self.copy(source, source.bucket, name, source.fields, conditions)
+            self.delete(source.bucket, source.name, None, Conditions(generation=source.generation))
+        return moved
+
+    # Soft-deleted generations
+
+    def soft_deleted(self, bucket: str, name: str, generation: int) -> Record:
+        """A generation that can be restored. Raises ApiError 404."""
+        found = self.index.soft.find(bucket, name, generation)
+        if found is None:
+            self.bucket(bucket)
+            raise ApiError(404, f"No such object: {bucket}/{name}#{generation}", "notFound")
+        return found
+
+    def restore(self, gone: Record, conditions: Conditions) -> Record:
+        """Make a soft-deleted generation live again, as a new one. Raises ApiError 403 or 412."""
+        fields = {key: value for key, value in gone.fields.items() if key not in ("retention", retention.RELEASED)}
+        with self.changing():
+            restored = self.copy(gone, gone.bucket, gone.name, fields, conditions)
+            self.index.soft.drop(gone)
+        return restored
+
+    def expire(self, limit: int = _SLICE) -> int:
+        """Remove soft-deleted generations whose time has come, at most `limit`; how many."""
+        with self.changing() as changes:
+            due = self.index.soft.due(self.context.now(), limit)
+            for record in due:
+                self._forget(record, changes)
+        return len(due)
+
+    def live(self, bucket: str, prefix: str = "", first: str = "") -> Iterator[Record]:
+        """The live objects under a prefix, by name, from a name on."""
+        for record in self.index.live(bucket, max(prefix, first)):
             if not record.name.startswith(prefix):
                 return
             yield record
@@ -136,43 +224,44 @@ class Store:
         """A descriptor of the body; it stays readable when the object is deleted meanwhile."""
         return os.open(self.bodies.path(record.body), os.O_RDONLY | os.O_CLOEXEC)
 
-    def _retire(
-        self, where: Bucket, record: Record | None, events: list[ObjectEvent], forever: bool = False
-    ) -> str | None:
-        """Archive or drop a generation; a dropped one's body, which copies may still have."""
-        if record is None:
-            return None
+    def _retire(self, where: Bucket, record: Record, changes: Changes, forever: bool = False) -> None:
+        """Archive, soft-delete or drop a generation; a dropped one's body copies may still have."""
+        now = self.context.now()
         if where.versioned and not forever:
-            archived = replace(record, live=False, deleted=self.context.now())
+            archived = replace(record, live=False, deleted=now)
             self.index.put(archived)
-            events.append(self._event("archived", archived))
-            return None
+            changes.events.append(self._event("archived", archived))
+            return
         self.index.drop(record)
-        events.append(ObjectEvent("deleted", record.bucket, record.name, record.generation, None, record.size_bytes))
-        return record.body
+        changes.events.append(
+            ObjectEvent("deleted", record.bucket, record.name, record.generation, None, record.size_bytes)
+        )
+        if where.soft_delete_s:
+            self.index.soft.put(record, now, where.soft_delete_s)
+        else:
+            self._loosen(record.body, changes)
 
-    def _loosen(self, body: str | None) -> str | None:
-        """The id of a body that no generation has any more, marked for removal after the transaction."""
-        if body is None or self.index.owns(body):
-            return None
-        self.bodies.loosen(body)
-        return body
+    def _forget(self, record: Record, changes: Changes) -> None:
+        self.index.soft.drop(record)
+        self._loosen(record.body, changes)
 
-    def _finish(self, loose: str | None, events: list[ObjectEvent]) -> None:
-        for event in events:
-            self.context.publish(TOPIC, event)
-        if loose is not None:
-            self.bodies.remove(loose)
+    def _loosen(self, body: str, changes: Changes) -> None:
+        """Mark a body that no generation has any more for removal after the transaction."""
+        if not self.index.owns(body):
+            self.bodies.loosen(body)
+            changes.loose.append(body)
 
     def _event(self, kind: EventKind, record: Record) -> ObjectEvent:
         path = self.bodies.path(record.body)
         return ObjectEvent(kind, record.bucket, record.name, record.generation, path, record.size_bytes)
 
 
-def _on_hold(record: Record) -> ApiError:
-    kind = "Temporary" if record.fields.get("temporaryHold") else "Event-Based"
-    text = (
-        f"Object '{record.bucket}/{record.name}' is under active {kind} hold and cannot be deleted, "
-        "overwritten or archived until hold is removed."
-    )
-    return ApiError(403, text, "forbidden")
+def _defaults(bucket: Bucket) -> dict[str, Any]:
+    """What a new object has from its bucket."""
+    found: dict[str, Any] = {"storageClass": bucket.settings.get("storageClass", "STANDARD")}
+    if bucket.settings.get("defaultEventBasedHold"):
+        found["eventBasedHold"] = True
+    key = (bucket.settings.get("encryption") or {}).get("defaultKmsKeyName")
+    if key:
+        found["kmsKeyName"] = f"{key}/cryptoKeyVersions/1"
+    return found

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from scripts.localcloud.storage import fields
+from scripts.localcloud.storage import access, contexts, encryption, fields
 from scripts.localcloud.storage.bodies import Body, Sink
 from scripts.localcloud.storage.conditions import Conditions
 from scripts.localcloud.storage.names import check_object
@@ -29,21 +29,30 @@ class Target:
     def of(cls, store: Store, request: Request, resource: Mapping[str, Any]) -> Target:
         """From an upload request and the resource it carries; refused at once when it could not be stored now.
 
-        Raises ApiError 400 (name, metadata), 403 (hold), 404 (bucket) or 412.
+        Raises ApiError 400 (name, metadata), 403 (hold, retention), 404 (bucket) or 412.
         """
         encoding = request.query.get("contentEncoding")
         chosen = fields.given({**resource, **({"contentEncoding": encoding} if encoding else {})})
         name = check_object(request.query.get("name") or resource.get("name"))
+        bucket = store.bucket(request.params["bucket"])
+        chosen = contexts.stamped({}, chosen, store.context.now(), merge=False)
+        chosen.update(access.of_object(bucket, request.query, resource))
+        chosen.update(keys(request))
         announced = {key: resource[key] for key in ("crc32c", "md5Hash") if isinstance(resource.get(key), str)}
-        target = cls(request.params["bucket"], name, chosen, Conditions.of(request.query), announced)
+        target = cls(bucket.name, name, chosen, Conditions.of(request.query), announced)
         store.check(target.bucket, target.name, target.conditions)
         return target
 
-    async def commit(self, store: Store, sink: Sink, headers: Mapping[str, str]) -> Record:
-        """Make what has arrived the object's new generation. Raises ApiError 400 when a checksum differs, or 412."""
+    async def commit(
+        self, store: Store, sink: Sink, headers: Mapping[str, str], also: Callable[[Record], None] | None = None
+    ) -> Record:
+        """Make what has arrived the object's new generation; also: what else belongs into the transaction.
+
+        Raises ApiError 400 when a checksum differs, or 412.
+        """
         body = await sink.finish()
         self._compare(body, {**self.checksums, **hashes_of(headers)})
-        record = store.create(self.bucket, self.name, body, self.fields, self.conditions)
+        record = store.create(self.bucket, self.name, body, self.fields, self.conditions, also)
         sink.kept()
         return record
 
@@ -54,6 +63,19 @@ class Target:
                 label = {"crc32c": "CRC32C", "md5Hash": "MD5 hash"}[key]
                 text = f'Provided {label} "{wanted}" doesn\'t match calculated {label} "{found}".'
                 raise ApiError(400, text, "invalid")
+
+
+def keys(request: Request) -> dict[str, Any]:
+    """The fields that say with which key an object is encrypted. Raises ApiError 400."""
+    own, managed = encryption.key_of(request.headers), request.query.get("kmsKeyName")
+    managed = (
+        managed or request.query.get("destinationKmsKeyName") or request.headers.get("x-goog-encryption-kms-key-name")
+    )
+    if own and managed:
+        raise ApiError(400, "An object is encrypted by a key of its own or by a Cloud KMS key, not by both.", "invalid")
+    if managed:
+        return {"kmsKeyName": managed if "/cryptoKeyVersions/" in managed else f"{managed}/cryptoKeyVersions/1"}
+    return encryption.described(own)
 
 
 def hashes_of(headers: Mapping[str, str]) -> dict[str, str]:

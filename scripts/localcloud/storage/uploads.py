@@ -10,6 +10,7 @@ from scripts.localcloud.storage.multipart import Multipart, boundary_of
 from scripts.localcloud.storage.resumable import Sessions
 from scripts.localcloud.storage.store import Store
 from scripts.localcloud.storage.target import Target
+from scripts.localcloud.storage.view import shown
 from scripts.localcloud.web import ApiError, Request, Response, Route
 
 
@@ -64,4 +65,4 @@ class Uploads:
                 record = await target.commit(self._store, sink, request.headers)
             except Discarded:
                 raise ApiError(503, "The stand-in is stopping.", "backendError") from None
-        return Response.of_json(record.resource(request.base_url))
+        return Response.of_json(shown(self._store, record, request))

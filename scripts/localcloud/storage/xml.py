@@ -10,14 +10,14 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import unquote
 
-from scripts.localcloud.storage import fields
+from scripts.localcloud.storage import encryption, fields
 from scripts.localcloud.storage.bodies import Discarded
 from scripts.localcloud.storage.conditions import Conditions, integer
 from scripts.localcloud.storage.media import media
 from scripts.localcloud.storage.names import check_object
 from scripts.localcloud.storage.records import Record
 from scripts.localcloud.storage.store import Store
-from scripts.localcloud.storage.target import Target
+from scripts.localcloud.storage.target import Target, keys
 from scripts.localcloud.storage.xml_format import answering, document, element, etag, group, time, trouble
 from scripts.localcloud.storage.xml_listing import listed
 from scripts.localcloud.storage.xml_multipart import Multiparts
@@ -134,10 +134,11 @@ class Xml:
             raise trouble(400, "InvalidArgument", f"x-goog-copy-source: expected BUCKET/OBJECT, found {where[:200]!r}")
         wanted = request.headers.get("x-goog-copy-source-generation") or generation or None
         source = self._store.find(bucket, name, integer({"generation": wanted}, "generation"))
-        chosen = source.fields
+        encryption.check(source, encryption.key_of(request.headers, encryption.SOURCE))
+        chosen = {key: value for key, value in source.fields.items() if key not in fields.OF_ONE_GENERATION}
         if request.headers.get("x-goog-metadata-directive", "COPY").upper() == "REPLACE":
             chosen = fields.given(resource(request))
-        chosen = {key: value for key, value in chosen.items() if key not in ("temporaryHold", "eventBasedHold")}
+        chosen = {**chosen, **keys(request)}
         conditions = Conditions.of(request.query)
         record = self._store.copy(source, request.params["bucket"], request.params["object"], chosen, conditions)
         children = [element("LastModified", time(record.updated)), element("ETag", f'"{etag(record)}"')]

@@ -8,7 +8,7 @@ from functools import partial
 from urllib.parse import quote
 
 from scripts.localcloud.storage import listing
-from scripts.localcloud.storage.index import Position
+from scripts.localcloud.storage.records import Position
 from scripts.localcloud.storage.store import Store
 from scripts.localcloud.storage.xml_format import document, element, etag, group, time, trouble
 from scripts.localcloud.web import ApiError, Request, Response

@@ -83,6 +83,14 @@ class Multiparts:
                 return _parts(upload, request)
         raise trouble(405, "MethodNotAllowed", f"The method {request.method} is not allowed against this resource.")
 
+    def of_bucket(self, bucket: str) -> list[Upload]:
+        """The uploads under way in a bucket."""
+        return [upload for upload in self._open.values() if upload.target.bucket == bucket]
+
+    async def abort(self, upload: Upload) -> None:
+        """Give an upload up."""
+        await self._drop(upload)
+
     def listed(self, bucket: str, request: Request) -> Response:
         """The uploads under way in a bucket."""
         prefix, most = request.query.get("prefix", ""), limit(request.query, "max-uploads")
