@@ -28,7 +28,7 @@ def open_rooms(context: Context, stopping: asyncio.Event) -> dict[str, Room]:
     run = rooms["run"] = RunRoom(context, storage, logging)
     scheduler = rooms["scheduler"] = SchedulerRoom(context, timing.clock, logging)
     rooms["admin"] = AdminRoom(context)
-    rooms["monitoring"] = MonitoringRoom(context, timing.clock, storage, run)
+    rooms["monitoring"] = MonitoringRoom(context, timing.clock, storage, run, logging)
     rooms["upstream"] = UpstreamRoom(context)
     rooms["control"] = ControlRoom(context, rooms, stopping)
     # first, so that a browser's GET / is the console's

@@ -1,50 +1,30 @@
-"""The filter language of Cloud Logging, as far as operators need it; parse() gives a predicate over log entries.
+"""The filter language of Cloud Logging; parse() gives a predicate over log entries.
 
 Grammar (NOT binds closest, then OR, then AND, as Google documents it; a newline or a space between terms is AND):
-    filter  := any ((AND)? any)*          any  := term (OR term)*          term := (NOT | -) term | ( filter ) | test
-    test    := PATH op VALUE | PATH op ( VALUE (OR VALUE)* ) | WORD        op   := = != > >= < <= : =~ !~
-`:*` asks for existence. Text is compared without regard to case, except by regular expressions.
+    filter  := any ((AND)? any)*          any   := term (OR term)*        term := (NOT | -) term | ( filter ) | test
+    test    := value op VALUE | value op ( VALUES ) | CALL | WORD         op   := = != > >= < <= : =~ !~
+    value   := PATH | CALL                CALL  := NAME(argument, …)      VALUES: as filter, of values instead of tests
+`:*` asks for existence. Text is compared without regard to case, except by regular expressions, which are RE2's.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from scripts.localcloud.logging import compare
+from scripts.localcloud.logging import compare, functions
+from scripts.localcloud.logging.functions import Argument, BadCall, Values
+from scripts.localcloud.logging.tokens import FilterError, Token, path_of, pattern_of, tokens, unquoted
+
+__all__ = ["Comparison", "Filter", "FilterError", "parse"]
 
 Entry = Mapping[str, Any]
 Predicate = Callable[[Entry], bool]
-
-_TOKEN = re.compile(
-    r"""(?P<space>(?:\s|--[^\n]*)+)
-      | (?P<string>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')
-      | (?P<operator>!=|>=|<=|=~|!~|=|>|<|:)
-      | (?P<punctuation>[(),])
-      | (?P<minus>-(?=[A-Za-z("]))
-      | (?P<word>[^\s"'()=!<>:~,]+(?:"(?:[^"\\]|\\.)*"[^\s"'()=!<>:~,]*)*)""",
-    re.VERBOSE,
-)
-_ESCAPE = re.compile(r"\\(?:x(?P<hex>[0-9A-Fa-f]{2})|u(?P<unicode>[0-9A-Fa-f]{4})|(?P<plain>.))", re.DOTALL)
 _KEYWORDS = {"AND", "OR", "NOT"}
+_REGEX = ("=~", "!~")
 _DEEPEST = 50
-
-
-class FilterError(ValueError):
-    """The filter cannot be understood; position is the 0-based place in its text."""
-
-    def __init__(self, message: str, position: int) -> None:
-        super().__init__(f"{message} at position {position}")
-        self.position = position
-
-
-@dataclass(frozen=True)
-class _Token:
-    kind: str
-    text: str
-    position: int
+_LONGEST = 20_000
 
 
 @dataclass(frozen=True)
@@ -70,71 +50,67 @@ class Filter:
 
 def parse(text: str) -> Filter:
     """Parse a filter. Raises FilterError with the position of what it cannot understand."""
-    parser = _Parser(list(_tokens(text)), len(text))
-    if not parser.tokens:
+    if len(text) > _LONGEST:
+        raise FilterError(f"The filter is longer than {_LONGEST} characters", _LONGEST)
+    found = list(tokens(text))
+    if not found:
         return Filter(lambda entry: True, ())
+    parser = _Parser(found, len(text))
     required: list[Comparison] = []
-    predicate = parser.filter(required)
+    predicate = parser.joined(lambda: parser.term(required), required)
     if parser.here is not None:
         raise FilterError(f"Unexpected {parser.here.text!r}", parser.here.position)
     return Filter(predicate, tuple(required))
 
 
-def _tokens(text: str) -> Iterator[_Token]:
-    position = 0
-    while position < len(text):
-        match = _TOKEN.match(text, position)
-        if match is None:
-            what = "Unterminated string" if text[position] in "\"'" else f"Unexpected {text[position]!r}"
-            raise FilterError(what, position)
-        if match.lastgroup != "space":
-            yield _Token(str(match.lastgroup), match[0], position)
-        position = match.end()
-
-
 class _Parser:
-    def __init__(self, tokens: list[_Token], end: int) -> None:
-        self.tokens = tokens
+    def __init__(self, found: list[Token], end: int) -> None:
+        self._tokens = found
         self._next = 0
         self._end = end
         self._depth = 0
 
     @property
-    def here(self) -> _Token | None:
-        return self.tokens[self._next] if self._next < len(self.tokens) else None
+    def here(self) -> Token | None:
+        return self._tokens[self._next] if self._next < len(self._tokens) else None
 
-    def filter(self, required: list[Comparison] | None = None) -> Predicate:
-        terms = [self._any(required)]
-        while self.here is not None and self.here.text != ")":
-            if self._take_word("AND") and (self.here is None or self.here.text == ")"):
+    def joined(self, one: Callable[[], Predicate], required: list[Comparison] | None = None) -> Predicate:
+        """What `one` reads, joined by AND, OR or nothing."""
+        terms = [self._any(one, required)]
+        while self.here is not None and not self._at(")"):
+            if self._take_word("AND") and (self.here is None or self._at(")")):
                 raise FilterError("Expected a comparison after AND", self._position())
-            terms.append(self._any(required))
+            terms.append(self._any(one, required))
         return terms[0] if len(terms) == 1 else lambda entry: all(term(entry) for term in terms)
 
-    def _any(self, required: list[Comparison] | None) -> Predicate:
-        terms = [self._term()]
+    def _any(self, one: Callable[[], Predicate], required: list[Comparison] | None) -> Predicate:
+        terms = [one()]
         while self._take_word("OR"):
-            terms.append(self._term())
+            terms.append(one())
         if len(terms) > 1:
             return lambda entry: any(term(entry) for term in terms)
         if required is not None and isinstance(terms[0], Comparison):
             required.append(terms[0])
         return terms[0]
 
-    def _term(self) -> Predicate:
+    def term(self, required: list[Comparison] | None = None) -> Predicate:
+        """A test, a negation, or a filter in parentheses."""
+        return self._negated(self.term, self._test)
+
+    def _negated(self, again: Callable[[], Predicate], plain: Callable[[], Predicate]) -> Predicate:
         token = self.here
         if token is None:
             raise FilterError("Expected a comparison, found the end", self._end)
         if token.kind == "minus" or (token.kind == "word" and token.text == "NOT"):
             self._next += 1
-            inner = self._nested(self._term)
+            inner = self._nested(again)
             return lambda entry: not inner(entry)
-        if token.text == "(" and token.kind == "punctuation":
+        if self._at("("):
             self._next += 1
-            inner = self._nested(self.filter)
+            inner = self._nested(lambda: self.joined(again))
             self._expect(")")
             return inner
-        return self._test()
+        return plain()
 
     def _nested(self, parse_inner: Callable[[], Predicate]) -> Predicate:
         self._depth += 1
@@ -147,35 +123,44 @@ class _Parser:
 
     def _test(self) -> Predicate:
         token = self._advance("a field or a word")
-        if token.kind not in ("word", "string") or token.text in _KEYWORDS:
+        if token.kind not in ("word", "string") or (token.kind == "word" and token.text in _KEYWORDS):
             raise FilterError(f"Expected a field, found {token.text!r}", token.position)
+        if self._calls(token):
+            return self._call(token)
         after = self.here
-        if after is not None and after.text == "(" and after.position == token.position + len(token.text):
-            return self._function(token)
         if after is None or after.kind != "operator":
-            word = _unquoted(token.text)
+            word = unquoted(token.text)
             return lambda entry: compare.contains(entry, word)
         self._next += 1
-        path = _path(token)
-        if self.here is not None and self.here.text == "(" and self.here.kind == "punctuation":
-            return self._values(path, after)
-        return self._value(path, after)
+        path = compare.normal(path_of(token))
+        return self._compared(lambda: self._value(path, after))
 
-    def _values(self, path: tuple[str, ...], operator: _Token) -> Predicate:
-        """field = (a OR b): the comparison is distributed."""
-        self._expect("(")
-        joiner, tests = "", [self._value(path, operator)]
-        while (found := self._take_word("OR") or self._take_word("AND")) is not None:
-            if joiner and joiner != found.text:
-                raise FilterError("AND and OR cannot be mixed in a list of values", found.position)
-            joiner = found.text
-            tests.append(self._value(path, operator))
-        self._expect(")")
-        if joiner == "AND":
-            return lambda entry: all(test(entry) for test in tests)
-        return lambda entry: any(test(entry) for test in tests)
+    def _compared(self, one: Callable[[], Predicate]) -> Predicate:
+        """One value, or values in parentheses over which the comparison is distributed."""
+        if not self._at("("):
+            return one()
 
-    def _value(self, path: tuple[str, ...], operator: _Token) -> Comparison:
+        def each() -> Predicate:
+            return self._negated(each, one)
+
+        return each()
+
+    def _value(self, path: tuple[str, ...], operator: Token) -> Predicate:
+        value, token = self._literal(operator)
+        if problem := compare.problem(path, operator.text, value, token.kind == "string"):
+            raise FilterError(problem, token.position)
+        return Comparison(path, operator.text, value, token.kind == "string")
+
+    def _value_of(self, left: Values, operator: Token) -> Predicate:
+        value, token = self._literal(operator)
+        quoted = token.kind == "string"
+        if problem := compare.mistake(left.kind, operator.text, value, quoted):
+            raise FilterError(problem, token.position)
+        if operator.text == ":" and value == "*" and not quoted:
+            return lambda entry: any(each is not None for each in left.read(entry))
+        return lambda entry: compare.decide(left.read(entry), left.kind, operator.text, value, quoted)
+
+    def _literal(self, operator: Token) -> tuple[str, Token]:
         token = self._advance("a value")
         text = token.text
         if token.kind == "minus" and self.here is not None:  # a negative word: -Infinity
@@ -185,40 +170,83 @@ class _Parser:
         # a bare time holds colons, which are operators elsewhere: 2026-11-20T02:00:00Z
         while token.kind == "word" and self.here is not None and self.here.text == ":" and self._touches():
             text += self._advance("a value").text + self._advance("a value").text
-        value = _unquoted(text)
-        self._check(path, operator, value, token)
-        return Comparison(path, operator.text, value, token.kind == "string")
+        return (pattern_of(text) if operator.text in _REGEX else unquoted(text)), token
 
-    def _check(self, path: tuple[str, ...], operator: _Token, value: str, token: _Token) -> None:
-        if operator.text in ("=~", "!~"):
-            try:
-                re.compile(value)
-            except (re.error, OverflowError) as error:
-                raise FilterError(f"Invalid regular expression ({error})", token.position) from None
-        problem = compare.problem(path, operator.text, value)
-        if problem:
-            raise FilterError(problem, token.position)
+    def _calls(self, token: Token) -> bool:
+        after = self.here
+        touching = after is not None and after.text == "(" and after.position == token.position + len(token.text)
+        return touching and token.kind == "word"
 
-    def _function(self, name: _Token) -> Predicate:
-        if name.text != "log_id":
-            raise FilterError(f"Function {name.text!r} is not imitated by the stand-in", name.position)
+    def _call(self, name: Token) -> Predicate:
+        """A function that is a test, or one whose values are compared."""
+        known = name.text.lower()
+        if known in functions.VALUES:
+            left = self._values(name)
+            operator = self._advance("a comparison")
+            if operator.kind != "operator":
+                raise FilterError(f"Expected a comparison, found {operator.text!r}", operator.position)
+            return self._compared(lambda: self._value_of(left, operator))
+        if known not in functions.TESTS:
+            raise FilterError(f"Function {name.text!r} is not known", name.position)
+        places, given = self._arguments()
+        try:
+            return functions.test(known, given)
+        except BadCall as error:
+            raise FilterError(str(error), _place(places, error.index, name)) from None
+
+    def _values(self, name: Token) -> Values:
+        places, given = self._arguments()
+        try:
+            return functions.values(name.text.lower(), given)
+        except BadCall as error:
+            raise FilterError(str(error), _place(places, error.index, name)) from None
+
+    def _arguments(self) -> tuple[list[int], list[Argument]]:
         self._expect("(")
-        wanted = _unquoted(self._advance("a log id").text)
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise FilterError("Nested too deeply", self._position())
+        given, places = [], []
+        while True:
+            token = self._advance("an argument")
+            if token.kind not in ("word", "string"):
+                raise FilterError(f"Expected an argument, found {token.text!r}", token.position)
+            places.append(token.position)
+            given.append(self._argument(token))
+            if not self._at(","):
+                break
+            self._next += 1
         self._expect(")")
-        return lambda entry: compare.log_id(entry) == wanted
+        self._depth -= 1
+        return places, given
+
+    def _argument(self, token: Token) -> Argument:
+        if not self._calls(token):
+            if token.kind == "string":
+                return Argument(pattern_of(token.text), (unquoted(token.text),))
+            return Argument(token.text, path_of(token))
+        known = token.text.lower()
+        if known in functions.VALUES:
+            return Argument("", (), self._values(token))
+        if known == "timezone":
+            return self._arguments()[1][0]
+        raise FilterError(f"Function {token.text!r} has no value", token.position)
 
     def _touches(self) -> bool:
-        before, colon = self.tokens[self._next - 1], self.tokens[self._next]
-        return before.position + len(before.text) == colon.position and self._next + 1 < len(self.tokens)
+        before, colon = self._tokens[self._next - 1], self._tokens[self._next]
+        return before.position + len(before.text) == colon.position and self._next + 1 < len(self._tokens)
 
-    def _take_word(self, word: str) -> _Token | None:
+    def _at(self, text: str) -> bool:
+        return self.here is not None and self.here.kind == "punctuation" and self.here.text == text
+
+    def _take_word(self, word: str) -> Token | None:
         token = self.here
         if token is None or token.kind != "word" or token.text != word:
             return None
         self._next += 1
         return token
 
-    def _advance(self, expected: str) -> _Token:
+    def _advance(self, expected: str) -> Token:
         token = self.here
         if token is None:
             raise FilterError(f"Expected {expected}, found the end", self._end)
@@ -227,29 +255,12 @@ class _Parser:
 
     def _expect(self, text: str) -> None:
         token = self._advance(repr(text))
-        if token.text != text:
+        if token.text != text or token.kind != "punctuation":
             raise FilterError(f"Expected {text!r}, found {token.text!r}", token.position)
 
     def _position(self) -> int:
         return self.here.position if self.here is not None else self._end
 
 
-def _path(token: _Token) -> tuple[str, ...]:
-    """`labels."run.googleapis.com/x".y` → ("labels", "run.googleapis.com/x", "y")."""
-    parts = re.findall(r'"(?:[^"\\]|\\.)*"|[^."]+', token.text) if token.kind == "word" else [token.text]
-    if not parts:
-        raise FilterError(f"Expected a field, found {token.text!r}", token.position)
-    return tuple(_unquoted(part) for part in parts)
-
-
-def _unquoted(text: str) -> str:
-    if len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'":
-        return _ESCAPE.sub(_unescaped, text[1:-1])
-    return text
-
-
-def _unescaped(found: re.Match[str]) -> str:
-    code = found["hex"] or found["unicode"]
-    if code:
-        return chr(int(code, 16))
-    return {"n": "\n", "t": "\t", "r": "\r"}.get(found["plain"], found["plain"])
+def _place(places: list[int], index: int, name: Token) -> int:
+    return places[index] if index < len(places) else name.position

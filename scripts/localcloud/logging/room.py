@@ -15,7 +15,9 @@ from scripts.localcloud import schema
 from scripts.localcloud.context import Context
 from scripts.localcloud.logging import severity
 from scripts.localcloud.logging.filters import Filter, FilterError, parse
-from scripts.localcloud.logging.store import Entry, LogStore, Position, Row
+from scripts.localcloud.logging.logs import Logs
+from scripts.localcloud.logging.reading import Matched, Position
+from scripts.localcloud.logging.store import Entry, LogStore, Row
 from scripts.localcloud.logging.times import to_nanoseconds
 from scripts.localcloud.web import ApiError, Request, Response, Route
 
@@ -33,11 +35,13 @@ class LoggingRoom:
         self._context = context
         self._store = LogStore(context)
         self._flushes: list[Callable[[], None]] = []
+        self._logs = Logs(context, self._store, self._flush)
 
     def routes(self) -> list[Route]:
         return [
             Route("POST", "/v2/entries:write", self._write, "logging.entries.write"),
             Route("POST", "/v2/entries:list", self._list, "logging.entries.list"),
+            *self._logs.routes(),
         ]
 
     async def start(self) -> None:
@@ -54,6 +58,23 @@ class LoggingRoom:
         """Up to size entries of all projects that a filter matches. Raises ApiError 400 for a filter that is wrong."""
         self._flush()
         return (await self._store.page((), _filter(text), newest_first, size, None)).entries
+
+    async def since(
+        self,
+        parent: str,
+        upto: int,
+        matches: Callable[[Entry], bool],
+        make: Callable[[int, Entry], Any],
+        longest_s: float = 1.0,
+    ) -> Matched:
+        """make(time in nanoseconds, entry) of the matching entries of a parent that were written after the id upto."""
+        self._flush()
+        return await self._store.reader.since(parent, upto, matches, make, longest_s)
+
+    def newest(self) -> int:
+        """The id of the entry that was written last; 0 for none."""
+        self._flush()
+        return self._store.newest()
 
     def write(self, entries: Sequence[Entry]) -> None:
         """Keep LogEntry dicts; insertId, timestamp, severity and receiveTimestamp are filled in when missing."""

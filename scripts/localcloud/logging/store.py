@@ -5,20 +5,18 @@ Cloud Run's request log has a quota of its own, so that many requests do not pus
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from scripts.localcloud.context import Context
 from scripts.localcloud.logging import severity
 from scripts.localcloud.logging.filters import Filter
+from scripts.localcloud.logging.reading import Page, Position, Reader
 from scripts.localcloud.logging.times import to_nanoseconds
 
 MOST_ENTRIES = 200_000  # of each quota
 _TRIM_EVERY = 1_000
-_STEP = 500
 _GENERAL, _REQUESTS = 0, 1
 _REQUEST_LOG = "/logs/run.googleapis.com%2Frequests"
 
@@ -51,22 +49,6 @@ class Row(NamedTuple):
     entry: str
 
 
-@dataclass(frozen=True)
-class Position:
-    """Where a page ended: time and id of its last entry."""
-
-    at: int
-    id: int
-
-
-@dataclass(frozen=True)
-class Page:
-    """Entries in the order asked for, and where to go on (None at the end)."""
-
-    entries: list[Entry]
-    next: Position | None
-
-
 class LogStore:
     """Entries are complete LogEntry dicts; the same (log, timestamp, insertId) is kept once."""
 
@@ -76,6 +58,7 @@ class LogStore:
         if all(column["name"] != "quota" for column in self._db.rows("PRAGMA table_info(log_entries)")):
             self._db.run(_QUOTA)  # the folder of an earlier version
         self._db.run(_BY_QUOTA)
+        self.reader = Reader(context.db)
         self._most = most_entries
         self._since_trim = dict.fromkeys((_GENERAL, _REQUESTS), _TRIM_EVERY)
 
@@ -110,30 +93,33 @@ class LogStore:
         row = self._db.row("SELECT COUNT(*) AS n FROM log_entries")
         return int(row["n"]) if row else 0
 
+    def newest(self) -> int:
+        """The id of the entry that was written last; 0 for none."""
+        row = self._db.row("SELECT COALESCE(MAX(id), 0) AS id FROM log_entries")
+        return int(row["id"]) if row else 0
+
+    def names(self, parent: str) -> list[str]:
+        """The names of a parent's logs that have entries."""
+        found, after, end = list[str](), f"{parent}/logs/", f"{parent}/logs0"
+        while True:  # from one name to the next: the index has as many steps as there are logs
+            row = self._db.row(
+                "SELECT MIN(log_name) AS name FROM log_entries WHERE log_name > ? AND log_name < ?", after, end
+            )
+            if row is None or row["name"] is None:
+                return found
+            after = row["name"]
+            found.append(after)
+
+    def delete(self, log_name: str, most: int) -> int:
+        """Remove up to so many entries of a log; how many there were."""
+        sql = "DELETE FROM log_entries WHERE id IN (SELECT id FROM log_entries WHERE log_name = ? LIMIT ?)"
+        return self._db.run(sql, log_name, most)
+
     async def page(
         self, parents: Sequence[str], wanted: Filter, newest_first: bool, size: int, after: Position | None
     ) -> Page:
         """One page of the entries under the parents (projects/P; all when there are none) that the filter matches."""
-        where, values = _where(parents, wanted)
-        order, beyond = ("DESC", "<") if newest_first else ("ASC", ">")
-        found: list[Entry] = []
-        last = after
-        while True:
-            place, bounds = ("", ()) if last is None else (f" AND (at, id) {beyond} (?, ?)", (last.at, last.id))
-            rows = self._db.rows(
-                f"SELECT id, at, entry FROM log_entries WHERE {where}{place} ORDER BY at {order}, id {order} LIMIT ?",
-                *values, *bounds, _STEP,
-            )  # fmt: skip
-            for row in rows:
-                last = Position(row["at"], row["id"])
-                entry = json.loads(row["entry"])
-                if wanted.matches(entry):
-                    found.append(entry)
-                    if len(found) == size:
-                        return Page(found, last)
-            if len(rows) < _STEP:
-                return Page(found, None)
-            await asyncio.sleep(0)  # other requests have their turn during a long search
+        return await self.reader.page(parents, wanted, newest_first, size, after)
 
 
 def _row(entry: Entry) -> Row:
@@ -146,20 +132,3 @@ def _row(entry: Entry) -> Row:
         str(entry.get("resource", {}).get("type", "")),
         json.dumps(entry, separators=(",", ":")),
     )
-
-
-def _where(parents: Sequence[str], wanted: Filter) -> tuple[str, list[Any]]:
-    """SQL that every matching entry satisfies; the filter itself decides in the end."""
-    parts = [f"parent IN ({', '.join('?' * len(parents))})"] if parents else ["1"]
-    values: list[Any] = list(parents)
-    for test in wanted.required:
-        if test.path == ("timestamp",) and test.operator in ("=", ">", ">=", "<", "<="):
-            parts.append(f"at {test.operator} ?")
-            values.append(to_nanoseconds(test.value))
-        elif test.path == ("severity",) and test.operator in ("=", ">", ">="):
-            parts.append(f"severity {test.operator} ?")
-            values.append(severity.number(test.value))
-        elif test.path == ("resource", "type") and test.operator == "=":
-            parts.append("resource = ? COLLATE NOCASE")
-            values.append(test.value)
-    return " AND ".join(parts), values

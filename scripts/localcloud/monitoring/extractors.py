@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from scripts.localcloud.logging.regex import BadRegex, TooMuchWork, compiled
+
 _CALL = re.compile(r'\s*(EXTRACT|REGEXP_EXTRACT)\(\s*([\w."/-]+?)\s*(?:,\s*"((?:[^"\\]|\\.)*)"\s*)?\)\s*', re.DOTALL)
 _PART = re.compile(r'"((?:[^"\\]|\\.)*)"|([^."]+)')
 Extractor = Callable[[Mapping[str, Any]], str]
@@ -27,15 +29,17 @@ def parse(text: str) -> Extractor:
     if call[1] == "EXTRACT":
         return lambda entry: _value(entry, path)
     try:
-        pattern = re.compile(re.sub(r"\\([\\\"])", r"\1", call[3]))
-    except (re.error, OverflowError) as error:
+        pattern = compiled(re.sub(r"\\([\\\"])", r"\1", call[3]))
+    except BadRegex as error:
         raise BadExtractor(f"invalid regular expression ({error})") from None
     if pattern.groups != 1:
         raise BadExtractor(f"the regular expression must have one group, found {pattern.groups}")
 
     def extract(entry: Mapping[str, Any]) -> str:
-        found = pattern.search(_value(entry, path))
-        return (found[1] or "") if found else ""
+        try:
+            return pattern.group(_value(entry, path)) or ""
+        except TooMuchWork:
+            return ""
 
     return extract
 

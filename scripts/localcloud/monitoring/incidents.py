@@ -15,6 +15,7 @@ from typing import Any
 from scripts.localcloud.admin.documents import Document
 from scripts.localcloud.context import Context
 from scripts.localcloud.logging.filters import parse as parse_log_filter
+from scripts.localcloud.logging.room import LoggingRoom
 from scripts.localcloud.monitoring import conditions
 from scripts.localcloud.monitoring.conditions import Reading, Readings
 from scripts.localcloud.monitoring.policies import duration_s
@@ -36,11 +37,12 @@ _AUTO_CLOSE_S = 7 * 86400.0
 class Incidents:
     """evaluate() a policy; forget() it; listed() for people."""
 
-    def __init__(self, context: Context, queries: Queries) -> None:
+    def __init__(self, context: Context, queries: Queries, logging_room: LoggingRoom) -> None:
         self._context = context
         self._db = context.db
         self._db.script(_TABLES)
         self._queries = queries
+        self._logging = logging_room
 
     def listed(self, state: str = "", project: str = "") -> list[Document]:
         """Incidents, the newest first; state is open, closed or empty for both."""
@@ -65,10 +67,10 @@ class Incidents:
 
     def begin(self, policy: Document) -> None:
         """Entries that are there when a policy is made do not count for its log conditions."""
-        row = self._db.row("SELECT COALESCE(MAX(id), 0) AS id FROM log_entries")
+        newest = self._logging.newest()
         for condition in policy["conditions"]:
             sql = "INSERT OR REPLACE INTO monitoring_log_progress VALUES (?, ?)"
-            self._db.run(sql, condition["name"], row["id"] if row else 0)
+            self._db.run(sql, condition["name"], newest)
 
     async def evaluate(self, policy: Document) -> None:
         """Read every condition now, and open or end incidents."""
@@ -97,20 +99,17 @@ class Incidents:
         if "conditionAbsent" in condition:
             return await conditions.absence(self._queries, project, condition["conditionAbsent"], now)
         if "conditionMatchedLog" in condition:
-            return self._matched(project, condition)
+            return await self._matched(project, condition)
         return None
 
-    def _matched(self, project: str, condition: Document) -> Readings:
+    async def _matched(self, project: str, condition: Document) -> Readings:
         """Whether a new log entry matches."""
         wanted = parse_log_filter(condition["conditionMatchedLog"].get("filter") or "")
         progress = self._db.row("SELECT upto FROM monitoring_log_progress WHERE condition = ?", condition["name"])
-        upto, found = progress["upto"] if progress else 0, 0
-        sql = "SELECT id, entry FROM log_entries WHERE id > ? AND parent = ? ORDER BY id"
-        for row in self._db.rows(sql, upto, f"projects/{project}"):
-            upto = row["id"]
-            found += wanted.matches(json.loads(row["entry"]))
-        self._db.run("INSERT OR REPLACE INTO monitoring_log_progress VALUES (?, ?)", condition["name"], upto)
-        return {"log": Reading({}, float(found), True)} if found else {}
+        upto = progress["upto"] if progress else 0
+        found = await self._logging.since(f"projects/{project}", upto, wanted.matches, lambda at, entry: at)
+        self._db.run("INSERT OR REPLACE INTO monitoring_log_progress VALUES (?, ?)", condition["name"], found.upto)
+        return {"log": Reading({}, float(len(found.made)), True)} if found.made else {}
 
     def _advance(self, condition: Document, readings: Readings, now: float, auto_close_s: float) -> None:
         """Count how long each series has violated the condition."""

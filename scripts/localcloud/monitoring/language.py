@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from scripts.localcloud.logging.regex import BadRegex, TooMuchWork, compiled
 from scripts.localcloud.monitoring.series import Series
 
 Predicate = Callable[[Series], bool]
@@ -27,9 +28,16 @@ _TESTS: dict[str, Callable[[str, list[str]], bool]] = {
     "ends_with": lambda value, given: value.endswith(given[0]),
     "has_substring": lambda value, given: given[0] in value,
     "one_of": lambda value, given: value in given,
-    "monitoring.regex.full_match": lambda value, given: re.fullmatch(given[0], value) is not None,
+    "monitoring.regex.full_match": lambda value, given: _whole(given[0], value),
 }
 _DEEPEST = 30
+
+
+def _whole(pattern: str, value: str) -> bool:
+    try:
+        return compiled(pattern).whole(value)
+    except TooMuchWork:
+        return False
 
 
 class BadFilter(ValueError):
@@ -154,8 +162,8 @@ class _Parser:
             raise BadFilter(f"expected ) after {name}")
         if name == "monitoring.regex.full_match":
             try:
-                re.compile(given[0])
-            except (re.error, OverflowError) as error:
+                compiled(given[0])
+            except BadRegex as error:
                 raise BadFilter(f"invalid regular expression ({error})") from None
         return name, given
 

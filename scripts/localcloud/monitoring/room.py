@@ -9,6 +9,7 @@ from typing import Any
 from scripts.localcloud.admin.documents import Document, Documents
 from scripts.localcloud.clock import Clock
 from scripts.localcloud.context import Context
+from scripts.localcloud.logging.room import LoggingRoom
 from scripts.localcloud.monitoring.descriptors import Descriptors
 from scripts.localcloud.monitoring.gauges import EVERY_S, Gauges
 from scripts.localcloud.monitoring.incidents import Incidents
@@ -32,18 +33,20 @@ _COUNTED_EVERY_S = 1.0
 class MonitoringRoom:
     """A timer of the clock: policies and instances once a minute, bucket sizes every five minutes after a change."""
 
-    def __init__(self, context: Context, clock: Clock, storage: StorageRoom, run: RunRoom) -> None:
+    def __init__(
+        self, context: Context, clock: Clock, storage: StorageRoom, run: RunRoom, logging_room: LoggingRoom
+    ) -> None:
         self._context = context
         self._clock = clock
         self._documents = Documents(context.db)
-        self._metrics = LogMetrics(context, self._documents)
-        self._gauges = Gauges(context, storage)
         self._points = Points(context.db)
+        self._metrics = LogMetrics(context, self._documents, self._points, logging_room)
+        self._gauges = Gauges(context, storage)
         self._requests = Requests(context, self._points)
         self._instances = Instances(context, self._points, run)
         self._queries = Queries(context, Sources(self._metrics, self._gauges, self._requests, self._instances))
         self._descriptors = Descriptors(self._metrics)
-        self._incidents = Incidents(context, self._queries)
+        self._incidents = Incidents(context, self._queries, logging_room)
         self._policies = Policies(context, self._documents, self._policy_changed)
         self._evaluate_at: float | None = None
         self._sample_at: float | None = None

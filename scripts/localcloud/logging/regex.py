@@ -1,0 +1,116 @@
+"""Regular expressions of Cloud Logging: RE2's, in time that grows with the text and not with its combinations.
+
+Python's engine is used where it cannot need more than a moment: expressions without a repetition inside a repetition,
+on texts that are short enough for the number of repetitions. All others run as an automaton that is built as far as the
+text leads it. What RE2 does not know (look-around, back references, possessive repetition) is refused.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from scripts.localcloud.logging.automaton import Automaton, NoAutomaton, TooMuchWork, unbounded
+
+_PARSER: Any = importlib.import_module("re._parser")
+# Steps that Python's engine may need at worst.
+_AFFORDABLE_STEPS = 4_000_000
+_LONGEST = 10_000
+_POSIX = {
+    "alpha": "A-Za-z", "digit": "0-9", "alnum": "A-Za-z0-9", "upper": "A-Z", "lower": "a-z", "space": r"\s",
+    "xdigit": "0-9A-Fa-f", "word": r"\w", "punct": r"!-/:-@\[-`{-~", "blank": r" \t", "cntrl": r"\x00-\x1f\x7f",
+    "print": " -~", "graph": "!-~",
+}  # fmt: skip
+
+__all__ = ["BadRegex", "Regex", "TooMuchWork", "compiled"]
+
+
+class BadRegex(ValueError):
+    """An expression that RE2 does not understand."""
+
+
+class Regex:
+    """found(text): whether it occurs in a text; group(text): its first group there. Use compiled()."""
+
+    def __init__(self, pattern: str) -> None:
+        if len(pattern) > _LONGEST:
+            raise BadRegex(f"longer than {_LONGEST} characters")
+        try:
+            self._plain = re.compile(_translated(pattern), re.ASCII)
+            tree = _PARSER.parse(_translated(pattern), re.ASCII)
+            self._repeats, nested = unbounded(tree)
+            self._automaton = Automaton(tree, self._plain.flags)
+        except (re.error, OverflowError, RecursionError) as error:
+            raise BadRegex(str(error)) from None
+        except NoAutomaton as error:
+            raise BadRegex(str(error)) from None
+        self._only_automaton = nested
+        self.groups = self._plain.groups
+
+    def found(self, text: str) -> bool:
+        """Whether the expression occurs. Raises TooMuchWork."""
+        if self._quick(text):
+            return self._plain.search(text) is not None
+        return self._automaton.search(text)
+
+    def whole(self, text: str) -> bool:
+        """Whether the expression is the whole text. Raises TooMuchWork for a long text, and for nested repetitions."""
+        if self._quick(text):
+            return self._plain.fullmatch(text) is not None
+        raise TooMuchWork
+
+    def group(self, text: str) -> str | None:
+        """What the first group holds where the expression occurs first, in as much of a text as can be searched."""
+        while not self._quick(text):
+            if self._only_automaton:
+                raise TooMuchWork
+            text = text[: len(text) // 2]
+        found = self._plain.search(text)
+        return (found[1] or "") if found else None
+
+    def _quick(self, text: str) -> bool:
+        return not self._only_automaton and len(text) ** (self._repeats + 1) <= _AFFORDABLE_STEPS
+
+
+@functools.lru_cache(maxsize=256)
+def compiled(pattern: str) -> Regex:
+    """The expression, ready to be searched for. Raises BadRegex."""
+    return Regex(pattern)
+
+
+def _translated(pattern: str) -> str:
+    r"""What RE2 writes differently: \z, \Q…\E, [[:alpha:]], and $, which is no place before a last line break."""
+    flags = re.match(r"\(\?([a-z]+)\)", pattern)
+    many_lines = flags is not None and "m" in flags[1]
+    return "".join(_pieces(pattern, "$" if many_lines else r"\Z"))
+
+
+def _pieces(pattern: str, end: str) -> Iterable[str]:
+    position, in_class = 0, False
+    while position < len(pattern):
+        here, pair = pattern[position], pattern[position : position + 2]
+        width = 1
+        if pair == r"\Q":
+            quoted, _, _ = pattern[position + 2 :].partition(r"\E")
+            width = 2 + len(quoted) + 2
+            here = re.escape(quoted)
+        elif here == "\\":
+            here, width = {r"\z": r"\Z"}.get(pair, pair), 2
+        elif in_class and pair == "[:" and (name := re.match(r"\[:(\w+):\]", pattern[position:])):
+            if name[1] not in _POSIX:
+                raise BadRegex(f"invalid character class range: `{name[0]}`")
+            here, width = _POSIX[name[1]], len(name[0])
+        elif in_class:
+            in_class = here != "]"
+            here = r"\[" if here == "[" else here
+        elif here == "[":
+            opened = re.match(r"\[\^?\]?", pattern[position:])
+            assert opened is not None
+            here, width, in_class = opened[0], len(opened[0]), True
+        elif here == "$":
+            here = end
+        yield here
+        position += width
