@@ -6,6 +6,7 @@ from typing import Any
 
 from scripts.cloud.rest import LOGIN
 from scripts.errors import AccessDenied
+from scripts.settings.project import user_agent
 
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
@@ -40,8 +41,18 @@ def session(endpoint: str | None, connections: int = 32) -> Any:
     from google.auth.transport.requests import AuthorizedSession
     from requests.adapters import HTTPAdapter
 
+    class Named(AuthorizedSession):
+        """Says in front of what Google's clients call themselves who we are, and in which instance."""
+
+        def send(self, request: Any, **options: Any) -> Any:
+            theirs = request.headers.get("User-Agent", "")
+            if not theirs.startswith(ours):
+                request.headers["User-Agent"] = f"{ours} {theirs}".strip()
+            return super().send(request, **options)
+
+    ours = user_agent()
     credentials: Any = AnonymousCredentials() if endpoint else default_credentials()  # type: ignore[no-untyped-call]
-    made: Any = AuthorizedSession(credentials)  # type: ignore[no-untyped-call]
+    made: Any = Named(credentials)  # type: ignore[no-untyped-call]
     for scheme in ("http://", "https://"):
         made.mount(scheme, HTTPAdapter(pool_connections=4, pool_maxsize=connections))
     if endpoint:

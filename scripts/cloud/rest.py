@@ -8,6 +8,7 @@ from typing import Any
 
 from scripts.cloud.retry import retrying
 from scripts.errors import STATUS, AccessDenied, BadInput, Conflict, NotFound, OpsError, Unreachable
+from scripts.settings.project import user_agent
 
 TIMEOUT_S = 60.0
 LOGIN = "Run: gcloud auth application-default login"
@@ -129,9 +130,9 @@ class _Http:
         from httplib2 import Response
 
         data = body.encode() if isinstance(body, str) else body
-        answer = self._session.request(
-            method, uri, data=data, headers=headers, timeout=TIMEOUT_S, allow_redirects=False
-        )
+        theirs = {key.lower(): value for key, value in (headers or {}).items()}
+        named = theirs | {"user-agent": f"{user_agent()} {theirs.get('user-agent', '')}".strip()}
+        answer = self._session.request(method, uri, data=data, headers=named, timeout=TIMEOUT_S, allow_redirects=False)
         head = Response({**{key.lower(): value for key, value in answer.headers.items()}, "status": answer.status_code})
         head.reason = answer.reason
         return head, answer.content

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts import process
-from scripts.errors import ExitCode, NotFound, OpsError, Refused, Unreachable
+from scripts.errors import BadInput, ExitCode, NotFound, OpsError, Refused, Unreachable
 from scripts.settings.project import ROOT
 
 NAME = "modelshelf-localcloud"
@@ -43,13 +43,14 @@ class Address:
     state: Path
 
 
-def call(url: str, path: str, body: Any = None, *, timeout_s: float = 30.0) -> Any:
-    """GET (no body) or POST a path of a stand-in and return its JSON.
+def call(url: str, path: str, body: Any = None, *, method: str = "", timeout_s: float = 30.0) -> Any:
+    """GET (no body) or POST a path of a stand-in, or send another method, and return its JSON.
 
-    Raises Unreachable when nobody or something else answers, NotFound (404), OpsError for any other refusal.
+    Raises Unreachable when nobody or something else answers, BadInput (400), NotFound (404), OpsError for any other
+    refusal.
     """
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url + path, data, {"content-type": "application/json"})
+    request = urllib.request.Request(url + path, data, {"content-type": "application/json"}, method=method or None)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(request, timeout=timeout_s) as answer:
@@ -255,5 +256,7 @@ def _refusal(error: urllib.error.HTTPError, path: str) -> OpsError:
         message = str(json.load(error)["error"]["message"])
     except (OSError, ValueError, KeyError, TypeError):
         message = str(error.reason)
+    if error.code == 400:
+        return BadInput(message, "Correct the value named above.")
     text = f"the stand-in refused {path}: {message} (HTTP {error.code})"
     return NotFound(text, "Run: ./dev invoke local.status") if error.code == 404 else OpsError(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,6 +12,7 @@ from scripts.errors import BadInput
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_PORT = 8085
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+AGENT = "modelshelf/0.1"
 
 
 def state_dir() -> Path:
@@ -29,6 +31,14 @@ def port() -> int:
             f"MODELSHELF_PORT: found {text!r}, expected a port number from 1 to 65535", "Run: unset MODELSHELF_PORT"
         )
     return int(text)
+
+
+def user_agent() -> str:
+    """How our clients name themselves; in an instance of the stand-in with its id, so that its request log tells whose
+    calls they are: `modelshelf/0.1 instance/ID`.
+    """
+    instance = os.environ.get("MODELSHELF_INSTANCE_ID", "")
+    return f"{AGENT} instance/{instance}" if re.fullmatch(r"[A-Za-z0-9._-]{1,100}", instance) else AGENT
 
 
 def endpoint(text: str | None) -> str | None:

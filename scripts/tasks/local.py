@@ -125,3 +125,110 @@ def shell(c: Any, env: str = "") -> int:
     from scripts.tasks._screen import Screen
 
     return domain.open_shell(env, Screen())
+
+
+@command(
+    help={
+        "operation": "pattern of Google's method ids, like storage.objects.*",
+        "bucket": "pattern of the bucket's name",
+        "object": "pattern of the object's name",
+        "caller": "part of the caller's user agent or account, or a pattern of it",
+        "instance": "pattern of the id of the instance that called",
+        "status": "404, 5xx, error, none (no answer); several with commas",
+        "since": "from this time on: 10m (ago), or 2026-01-31T02:00:00Z",
+        "until": "before this time",
+        "limit": "how many at most (1 to 10000)",
+        "order": "newest (default) or oldest first",
+        "summary": "sums by operation, object, caller or instance instead of the calls",
+    }
+)
+def requests(
+    c: Any,
+    operation: str = "",
+    bucket: str = "",
+    object: str = "",
+    caller: str = "",
+    instance: str = "",
+    status: str = "",
+    since: str = "",
+    until: str = "",
+    limit: int = 50,
+    order: str = "newest",
+    summary: str = "",
+    json: bool = False,
+) -> None:
+    """Show which calls of its APIs the stand-in got: by whom, for what, bytes, status, time, and the fault that hit."""
+    asked = {key: str(value) for key, value in locals().items() if key not in ("c", "json")}
+    from scripts.service import traffic
+    from scripts.tasks._screen import Screen
+
+    screen = Screen(json=json)
+    found = traffic.requests(asked)
+    screen.table(*traffic.requests_table(found))
+    screen.line(traffic.requests_line(found))
+    screen.result(found)
+
+
+@command(
+    help={
+        "on": "which calls: a pattern of Google's method ids, like storage.objects.insert",
+        "kind": "reset, 503, 429, stall, truncate, lost-reply, slow or 412-after-success",
+        "nth": "the first matching call that it hits, counted from now (1)",
+        "count": "how often it happens: a number (1), or forever (the default with --every and --probability)",
+        "every": "from the nth on, hit each K-th matching call",
+        "probability": "hit with this chance, above 0 and up to 1",
+        "seed": "what the chance is drawn from (0): the same seed hits the same calls",
+        "bucket": "only calls for buckets of this pattern",
+        "object": "only calls for objects of this pattern",
+        "instance": "only calls from instances of this pattern",
+        "after_bytes": "in the middle of a body, after so many bytes (reset, truncate, stall, slow)",
+        "delay_s": "for how long (stall), or how long before (slow)",
+        "rate_bytes_s": "bytes a second (slow; 65536)",
+        "retry_after_s": "what to say in Retry-After (503, 429)",
+        "clear": "remove a fault by its id, or all of them: all",
+    }
+)
+def fault(
+    c: Any,
+    on: str = "",
+    kind: str = "",
+    nth: str = "",
+    count: str = "",
+    every: str = "",
+    probability: str = "",
+    seed: str = "",
+    bucket: str = "",
+    object: str = "",
+    instance: str = "",
+    after_bytes: str = "",
+    delay_s: str = "",
+    rate_bytes_s: str = "",
+    retry_after_s: str = "",
+    clear: str = "",
+    dry_run: bool = False,
+    json: bool = False,
+) -> int:
+    """Let calls of the stand-in fail as networks and clouds do; clear what was set. A restart clears all, too."""
+    asked = {key: value for key, value in locals().items() if key not in ("c", "clear", "dry_run", "json") and value}
+    from scripts.service import traffic
+    from scripts.tasks._screen import Screen
+
+    screen = Screen(json=json)
+    found = traffic.clear(clear, asked, dry_run=dry_run) if clear else traffic.fault(asked, dry_run=dry_run)
+    screen.lines(traffic.told(found))
+    screen.result(found)
+    return traffic.exit_code(found)
+
+
+@command()
+def faults(c: Any, json: bool = False) -> None:
+    """Show the faults that are set in the stand-in: how many calls each saw, and how often it really happened."""
+    from scripts.service import traffic
+    from scripts.tasks._screen import Screen
+
+    screen = Screen(json=json)
+    found = traffic.faults()
+    screen.table(*traffic.faults_table(found))
+    if not found["faults"]:
+        screen.line("no fault is set")
+    screen.result(found)

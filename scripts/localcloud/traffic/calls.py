@@ -18,11 +18,11 @@ _TOLD_BYTES = 64 << 10
 _PEEK_BYTES = 64 << 10
 _METADATA = re.compile(rb"\r?\n\r?\n\s*(\{.*?\})\s*\r?\n--", re.DOTALL)
 _SESSIONS = 10_000
-# The operations whose JSON answer is an object, with its name and generation.
-_OBJECTS = frozenset(
+# The operations whose JSON answer is an object or a bucket, with its name and generation.
+_TELLING = {"storage.buckets.insert"} | {
     f"storage.objects.{verb}"
     for verb in ("insert", "get", "patch", "update", "compose", "copy", "rewrite", "move", "restore")
-)
+}
 COLUMNS = (
     "at", "operation", "method", "path", "agent", "account", "instance", "bucket", "object", "generation", "range",
     "bytes_in", "bytes_out", "status", "ms", "fault",
@@ -54,7 +54,7 @@ class Call:
         """Keep what the answer tells of the object."""
         self.headers = response.headers
         body = response.body
-        if isinstance(body, bytes) and len(body) <= _TOLD_BYTES and self.operation in _OBJECTS:
+        if isinstance(body, bytes) and len(body) <= _TOLD_BYTES and self.operation in _TELLING:
             self.body = body
 
     def fire(self) -> None:
@@ -133,6 +133,8 @@ def row(call: Call, names: Names) -> tuple[Any, ...]:
     if call.operation.startswith("storage.") and isinstance(told, dict):
         bucket = bucket or str(told.get("bucket", ""))
         name = name or str(told.get("name", ""))
+    if call.operation == "storage.buckets.insert":
+        bucket, name = name, ""
     generation = request.facts.get("generation") or (told.get("generation") if isinstance(told, dict) else None)
     generation = generation or next((value for key, value in call.headers if key == "x-goog-generation"), "")
     headers = request.headers

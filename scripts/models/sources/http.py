@@ -17,8 +17,8 @@ from requests.adapters import HTTPAdapter
 
 from scripts.errors import AccessDenied, BadInput, NotFound, OpsError, Unreachable
 from scripts.models.sources.backoff import RETRYABLE, Backoff, Patience, asked_wait_s
+from scripts.settings.project import user_agent
 
-USER_AGENT = "modelshelf/0.1"
 # A connection that breaks loses at most the chunk that was being filled.
 CHUNK_BYTES = 256 << 10
 TIMEOUT_S = (10.0, 60.0)
@@ -43,7 +43,7 @@ class Http:
         self._received_bytes = 0
         self._lock = threading.Lock()
         self._session = requests.Session()
-        self._session.headers["User-Agent"] = USER_AGENT
+        self._session.headers["User-Agent"] = user_agent()
         if client:
             self._session.headers["X-Modelshelf-Client"] = client
         # Without an auth object requests would look into ~/.netrc for every host, redirect targets included.

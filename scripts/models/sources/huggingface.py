@@ -20,7 +20,8 @@ import requests
 from scripts.errors import AccessDenied, BadInput, NotFound, OpsError
 from scripts.models.sources.backoff import RETRYABLE, Backoff, Patience, asked_wait_s
 from scripts.models.sources.base import RemoteFile, Resolved, part, safe_path
-from scripts.models.sources.http import LOOPBACK, USER_AGENT, Http, explanation, refuse
+from scripts.models.sources.http import LOOPBACK, Http, explanation, refuse
+from scripts.settings.project import user_agent
 from scripts.settings.types import ModelSpec
 
 BRANCH = "main"
@@ -97,7 +98,7 @@ class HubSource:
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RevisionNotFoundError
 
         _set_factory()
-        headers = {"user-agent": USER_AGENT} | ({"x-modelshelf-client": self._client} if self._client else {})
+        headers = {"user-agent": user_agent()} | ({"x-modelshelf-client": self._client} if self._client else {})
         api = HfApi(endpoint=self._base_url, token=self._token or False, headers=headers)
         what = f"model {spec.name!r}, {spec.source} at {revision}"
         backoff = self._http.backoff()
