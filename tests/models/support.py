@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,13 +28,12 @@ VERSION = "20261120T020000Z-3f9a1c2b"
 class FolderSource:
     """A source whose upstream is a folder: `<root>/<source with / and : replaced>/<revision>/…`, the newest is the tag.
 
-    hub: tell git blob ids for small files, as a hub does, instead of sha256. pause_s: wait after every chunk.
+    hub: tell git blob ids for small files, as a hub does, instead of sha256.
     """
 
-    def __init__(self, root: Path, kind: Kind, *, pause_s: float = 0.0, chunk: int = CHUNK) -> None:
+    def __init__(self, root: Path, kind: Kind, *, chunk: int = CHUNK) -> None:
         self.root = root
         self.kind = kind
-        self.pause_s = pause_s
         self.chunk = chunk
         self.received = 0
         self.opened: list[str] = []
@@ -89,7 +87,6 @@ class FolderSource:
             while chunk := stream.read(self.chunk):
                 self.received += len(chunk)
                 yield chunk
-                time.sleep(self.pause_s)
 
 
 class BadSource(FolderSource):

@@ -1,23 +1,37 @@
-"""A sync in a process of its own, slow enough to be killed in the middle: URL BUCKET FOLDER PAUSE_S."""
+"""A sync in a process of its own, that waits in the middle until it is killed: URL BUCKET FOLDER."""
 
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from scripts.cloud.storage import open_bucket
 from scripts.models import signing
+from scripts.models.sources.base import RemoteFile, Resolved
 from scripts.models.sync import sync
 from tests.models.support import SPECS, FolderSource
 
-LEASE_TTL_S = 1.5
+LEASE_TTL_S = 3.0
+WHOLE_FILES = 3
 
 
-def main(url: str, bucket: str, folder: Path, pause_s: float) -> None:
+class Stalling(FolderSource):
+    """An upstream that sends three files, and of the next the first chunk."""
+
+    def open(self, resolved: Resolved, file: RemoteFile, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        for chunk in super().open(resolved, file, start, stop):
+            yield chunk
+            if len(self.opened) > WHOLE_FILES:
+                time.sleep(600)
+
+
+def main(url: str, bucket: str, folder: Path) -> None:
     """Sync both models of a world's folder and print the result."""
     signer = signing.load_signer(f"file:{folder / 'keys' / signing.PRIVATE_NAME}")
-    ollama = FolderSource(folder / "upstream", "ollama", pause_s=pause_s, chunk=1 << 16)
-    hub = FolderSource(folder / "upstream", "huggingface", pause_s=pause_s, chunk=1 << 16)
+    ollama = Stalling(folder / "upstream", "ollama", chunk=1 << 16)
+    hub = FolderSource(folder / "upstream", "huggingface")
     result = sync(
         open_bucket("test-project", url, bucket),
         SPECS,
@@ -32,4 +46,4 @@ def main(url: str, bucket: str, folder: Path, pause_s: float) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), float(sys.argv[4]))
+    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]))

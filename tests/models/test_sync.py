@@ -287,7 +287,7 @@ def test_no_models_two_of_a_name_and_a_key_nobody_trusts(world: World, tmp_path:
 def test_two_syncs_at_once_pull_once_and_agree(world: World) -> None:
     world.fill()
     results: list[SyncResult] = []
-    threads = [threading.Thread(target=lambda: results.append(world.sync(wait_s=30))) for _ in range(2)]
+    threads = [threading.Thread(target=lambda: results.append(world.sync(wait_s=120))) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -344,10 +344,10 @@ def test_a_publisher_that_slept_through_a_takeover_cannot_commit(world: World) -
     assert world.names("statements/") == ["statements/1.dsse.json", "statements/2.dsse.json"]
 
 
-def child(world: World, folder: Path, pause_s: float, lines: list[str]) -> None:
-    argv = [sys.executable, "-m", "tests.models.sync_child", world.url, world.bucket.name, str(folder), str(pause_s)]
+def child(world: World, folder: Path, lines: list[str]) -> None:
+    argv = [sys.executable, "-m", "tests.models.sync_child", world.url, world.bucket.name, str(folder)]
     running = process.spawn(argv, cwd=Path(__file__).parents[2])
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while len(world.names(".tmp/")) < 2 and time.monotonic() < deadline:
         time.sleep(0.02)
     process.kill_group(running)
@@ -360,13 +360,13 @@ def test_kill_9_in_the_middle_then_again_converges(world: World, tmp_path: Path)
     world.ollama.put("library/tiny:1b", "r1", ollama_files(*blobs))
     world.hub.put("acme/mini", "c1", hub_files("c1", config=b"{}", weights=b"w" * 5000))
     lines: list[str] = []
-    child(world, tmp_path, 0.012, lines)
+    child(world, tmp_path, lines)
     assert not [line for line in lines if line.startswith("RESULT")]
     finished = {name.rpartition("/")[2] for name in world.names(".tmp/")}
     assert len(finished) >= 2
     assert world.reading() == statements.Reading(None)
 
-    result = world.sync(wait_s=20)
+    result = world.sync(wait_s=60)
     assert (result.outcome, result.serial) == ("published", 1)
     assert not {path.rpartition("/")[2] for path in world.ollama.opened} & finished
     assert result.reused_bytes + result.upstream_bytes >= sum(map(len, blobs))
