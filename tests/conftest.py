@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -67,7 +69,7 @@ class StandIn:
     def stop(self, sig: signal.Signals = signal.SIGTERM) -> int:
         if self.process.poll() is None:
             self.process.send_signal(sig)
-        return self.process.wait(timeout=30)
+        return self.process.wait(timeout=60)
 
 
 # Where the stand-ins of this session write what they were asked and answered: tests/contract judges it.
@@ -77,6 +79,15 @@ RECORDINGS: set[Path] = set()
 def exchanges_of(state: Path) -> Path:
     """The recording of the stand-in on a state folder: beside it."""
     return state.with_name(f"{state.name}.exchanges.jsonl")
+
+
+def free_port() -> int:
+    """A port for a server that starts in a moment; none of those that the kernel hands out by itself meanwhile."""
+    for port in random.sample(range(20_000, 32_000), 1000):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
 
 
 def start_standin(state: Path, port: int = 0) -> StandIn:
@@ -91,7 +102,7 @@ def start_standin(state: Path, port: int = 0) -> StandIn:
         cwd=ROOT, stdout=log, stderr=log, env=dict(os.environ),
     )  # fmt: skip
     log.close()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
         if process.poll() is not None:
             break

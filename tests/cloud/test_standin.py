@@ -14,6 +14,7 @@ import pytest
 
 from scripts.cloud import standin
 from scripts.errors import NotFound, OpsError, Refused, Unreachable
+from tests.conftest import free_port
 
 pytestmark = pytest.mark.process
 
@@ -32,9 +33,7 @@ def quiet(text: str) -> None:
 def test_it_is_started_once_found_again_and_stopped(state: Path) -> None:
     assert standin.find(state) is None
     said: list[str] = []
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     started = standin.start(state, port, said.append)
     assert started.url == f"http://127.0.0.1:{port}"
     assert said

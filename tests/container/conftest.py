@@ -7,7 +7,6 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -30,6 +29,7 @@ from scripts.localcloud.upstream import corpus
 from scripts.models import signing
 from scripts.settings.runtime import Runtime, to_environ
 from scripts.settings.types import ModelSpec
+from tests.conftest import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -156,7 +156,7 @@ class Child:
     def stop(self) -> int:
         """SIGTERM, then its exit code."""
         self.process.terminate()
-        return self.end(timeout_s=15)
+        return self.end()
 
     def until(self, message: str) -> dict[str, Any]:
         """Wait for an entry with this message."""
@@ -232,8 +232,7 @@ class World:
         number = len(self.children)
         home = self.folder / f"disk-{number}"
         home.mkdir()
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        port = free_port()
         environ = {
             "PATH": os.environ["PATH"], "HOME": str(home), "TMPDIR": str(home), "PORT": str(port),
             "MODELSHELF_ENDPOINT": self.url, "MODELSHELF_INSTANCE_ID": f"i-{number}", "LANG": "C.UTF-8",

@@ -6,7 +6,6 @@ import functools
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -18,6 +17,7 @@ from typing import Any
 import pytest
 
 from scripts.localcloud.upstream import corpus
+from tests.conftest import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("scripts", "templates", "environments", "tasks.py", "noxfile.py", "pyproject.toml", "models.lock", "dev",
@@ -82,13 +82,6 @@ class House:
         subprocess.run(
             ["invoke", "local.down"], cwd=self.root, env=self.environ, capture_output=True, timeout=60, check=False
         )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @functools.cache
