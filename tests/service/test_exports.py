@@ -73,7 +73,7 @@ def test_a_shell_reads_back_exactly_what_was_meant(shell: str) -> None:
     program = 'eval "$1"; exec "$2" -c "import json, os; print(json.dumps(dict(os.environ)))"'
     told = subprocess.run(
         ["bash", "-c", program, "-", exports.script(AWKWARD, shell), sys.executable],
-        capture_output=True, text=True, check=True, timeout=20, env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8"},
+        capture_output=True, text=True, check=True, timeout=60, env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8"},
     )  # fmt: skip
     found = json.loads(told.stdout)
     assert {key: found[key] for key in AWKWARD} == AWKWARD

@@ -67,14 +67,14 @@ def on_terminal(**more: str) -> str:
             break
         shown += chunk
     os.close(leader)
-    assert child.wait(timeout=30) == 0, shown
+    assert child.wait(timeout=60) == 0, shown
     return shown.decode()
 
 
 @pytest.mark.process
 def test_pipes_get_plain_lines_with_the_talk_apart() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT], env=environ(), capture_output=True, text=True, check=True, timeout=30
+        [sys.executable, "-c", SCRIPT], env=environ(), capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout == RESULTS
     assert done.stderr == TALK
@@ -99,7 +99,7 @@ def test_no_color_and_dumb_terminals_are_respected() -> None:
 def test_an_ascii_terminal_breaks_nothing(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "invoke", "status", "--env", "nosuch"], cwd=ROOT, capture_output=True, check=False,
-        env=environ(PYTHONIOENCODING="ascii", HOME=str(tmp_path)), timeout=30,
+        env=environ(PYTHONIOENCODING="ascii", HOME=str(tmp_path)), timeout=60,
     )  # fmt: skip
     assert done.returncode == 3
     assert b"Traceback" not in done.stderr

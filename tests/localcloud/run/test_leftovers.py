@@ -28,7 +28,7 @@ def test_recorded_children_and_their_descendants_are_killed(tmp_path: Path) -> N
         db.run("INSERT INTO run_processes VALUES ('known', 999999999, '1')")
         db.run("INSERT INTO run_processes VALUES ('reused', ?, 'another start time')", stranger.pid)
         assert leftovers.kill_all(db) == sorted([ours.pid, orphan.pid])
-        assert (ours.wait(5), orphan.wait(5)) == (-9, -9)
+        assert (ours.wait(60), orphan.wait(60)) == (-9, -9)
         assert stranger.poll() is None
         assert db.rows("SELECT * FROM run_processes") == []
     finally:
