@@ -6,6 +6,7 @@ import json
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from scripts.cloud import discovery
-from tests.contract.run_support import api
+from tests.contract.run_support import api, until
 
 pytestmark = pytest.mark.process
 LOCATION = "projects/demo/locations/europe-west1"
@@ -64,6 +65,20 @@ def jobs(running: Any) -> Any:
     return api(running.url, "cloudscheduler", "v1").projects().locations().jobs()
 
 
+def scheduler(running: Any) -> Any:
+    """Google's own client of Cloud Scheduler, over REST."""
+    from google.api_core.client_options import ClientOptions
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud.scheduler_v1 import CloudSchedulerClient
+
+    options = ClientOptions(api_endpoint=running.url)
+    return CloudSchedulerClient(transport="rest", credentials=AnonymousCredentials(), client_options=options)
+
+
+def clock_of(running: Any) -> float:
+    return datetime.fromisoformat(running.get("/_local/clock")["now"]).timestamp()
+
+
 def create(running: Any, target: Target, **changes: Any) -> str:
     body = {"name": f"{LOCATION}/jobs/nightly", "schedule": "0 2 * * *", "timeZone": "Etc/UTC"}
     body |= {"httpTarget": {"uri": target.url, "httpMethod": "POST", "body": "e30="}, **changes}
@@ -106,6 +121,36 @@ def test_a_day_has_one_firing_over_restarts(standin_at: Callable[..., Any], tmp_
     assert found["scheduleTime"] > before
     running.post("/_local/clock", {"advance_s": 7 * DAY_S})
     assert len(target.seen) == 8 and len(set(target.times())) == 8
+
+
+def test_a_fast_clock_fires_once_a_day_over_restarts(
+    standin_at: Callable[..., Any], tmp_path: Path, target: Target
+) -> None:
+    state = tmp_path / "cloud"
+    running = standin_at(state)
+    to_noon(running)
+    began = clock_of(running)
+    client = scheduler(running)
+    hook = {"uri": target.url, "http_method": "POST"}
+    name = f"{LOCATION}/jobs/nightly"
+    client.create_job(
+        parent=LOCATION, job={"name": name, "schedule": "0 2 * * *", "time_zone": "Etc/UTC", "http_target": hook}
+    )
+    assert running.post("/_local/clock", {"rate": 86400})["rate"] == 86400
+    until(lambda: clock_of(running) > began + 2 * 3600)
+    stopped = clock_of(running)
+    running.stop(signal.SIGKILL)
+    running = standin_at(state)
+    # it runs on as fast, and not from an earlier moment
+    assert running.get("/_local/clock")["rate"] == 86400 and clock_of(running) >= stopped
+    until(lambda: clock_of(running) > began + DAY_S)
+    running.stop()
+    running = standin_at(state)
+    running.post("/_local/clock", {"rate": 1})
+    days = int((clock_of(running) - began + 10 * 3600) // DAY_S)
+    found = scheduler(running).get_job(name=name)
+    assert [each[11:16] for each in target.times()] == ["02:00"] * days and len(set(target.times())) == days >= 1
+    assert found.schedule_time.timestamp() > clock_of(running) and found.last_attempt_time.hour == 2
 
 
 def test_an_attempt_that_was_cut_short_is_made_again(
@@ -208,7 +253,20 @@ def test_the_status_of_a_schedule_tells_the_next_run(standin: Any, target: Targe
     assert told()["next run"] == "not while it is paused"
 
 
-@pytest.mark.parametrize("body", ['{"advance_s": -1}', '{"advance_s": "1"}', '{"advance_s": 1e300}', "{}", "[]"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"rate": 0}',
+        '{"rate": 1e9}',
+        '{"rate": true}',
+        '{"speed": 2}',
+        '{"advance_s": -1}',
+        '{"advance_s": "1"}',
+        '{"advance_s": 1e300}',
+        "{}",
+        "[]",
+    ],
+)
 def test_time_goes_forward_only(shared_standin: Any, body: str) -> None:
     import urllib.error
 

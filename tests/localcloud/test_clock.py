@@ -89,6 +89,46 @@ def test_what_was_skipped_is_kept(context: Context, machine: Machine) -> None:
     asyncio.run(scenario())
 
 
+def test_a_fast_clock_passes_no_moment_before_its_timer_has_rung(context: Context, machine: Machine) -> None:
+    async def scenario() -> None:
+        clock = Clock(context, machine)
+        slow, quick = Ticker(clock, machine, 1800), Ticker(clock, machine, 600, takes=5)
+        clock.add(slow)
+        clock.add(quick)
+        await clock.run_at(3600)
+        running = asyncio.create_task(clock.run())
+        machine.at += 0.5
+        assert clock() == 1600  # the next timer's moment: it has not rung yet
+        for _ in range(200):
+            if slow.rang:
+                break
+            await asyncio.sleep(0.005)
+        assert quick.rang == [1600, 2200, 2800] and slow.rang == [2800]
+        # 1800 s have passed, and not what the machine took to carry them out
+        assert clock() == 2800
+        await clock.run_at(1)
+        machine.at += 7
+        assert clock() == 2807
+        running.cancel()
+
+    asyncio.run(scenario())
+
+
+def test_a_fast_clock_does_not_go_backwards_when_the_daemon_dies(context: Context, machine: Machine) -> None:
+    async def scenario() -> None:
+        clock = Clock(context, machine)
+        await clock.run_at(3600)
+        running = asyncio.create_task(clock.run())
+        await asyncio.sleep(0)
+        machine.at += 0.1
+        seen = clock()
+        running.cancel()
+        again = Clock(context, machine)
+        assert seen == pytest.approx(1360) and seen <= again() <= seen + 3600 and again.rate == 3600
+
+    asyncio.run(scenario())
+
+
 def test_a_timer_that_fails_does_not_stop_time(context: Context, machine: Machine) -> None:
     async def scenario() -> None:
         clock = Clock(context, machine)
