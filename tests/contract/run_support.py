@@ -17,6 +17,7 @@ SERVER = ["python", str(CONTAINERS / "server.py")]
 TASK = ["python", str(CONTAINERS / "task.py")]
 PARENT = "namespaces/demo"
 HELLO = "us-docker.pkg.dev/cloudrun/container/hello"
+SEEN_AT_ONCE = "implicit-dirs=true,metadata-cache-ttl-secs=0"
 
 
 def api(url: str, name: str, version: str) -> Any:
@@ -31,13 +32,16 @@ def api(url: str, name: str, version: str) -> Any:
 
 
 def service(name: str, *, env: dict[str, str] | None = None, bucket: str = "", **options: Any) -> dict[str, Any]:
-    """A Service. options: container (merged), pod (merged), annotations, revision (a name), traffic, labels."""
+    """A Service. options: container (merged), pod (merged), annotations, revision (a name), traffic, labels.
+
+    With a bucket also read_only and mount (its mount options).
+    """
     container: dict[str, Any] = {"image": HELLO, "command": SERVER}
     container["env"] = [{"name": key, "value": value} for key, value in (env or {}).items()]
     pod: dict[str, Any] = {"containers": [{**container, **options.get("container", {})}], **options.get("pod", {})}
     if bucket:
         pod["containers"][0]["volumeMounts"] = [{"name": "models", "mountPath": "/models"}]
-        pod["volumes"] = [volume("models", bucket)]
+        pod["volumes"] = [volume("models", bucket, options.get("read_only", True), options.get("mount", SEEN_AT_ONCE))]
     template: dict[str, Any] = {"metadata": {"annotations": options.get("annotations", {})}, "spec": pod}
     if "revision" in options:
         template["metadata"]["name"] = options["revision"]
@@ -52,9 +56,10 @@ def service(name: str, *, env: dict[str, str] | None = None, bucket: str = "", *
     return body
 
 
-def volume(name: str, bucket: str, read_only: bool = True) -> dict[str, Any]:
+def volume(name: str, bucket: str, read_only: bool = True, mount: str = SEEN_AT_ONCE) -> dict[str, Any]:
     """A Cloud Storage volume."""
-    csi = {"driver": "gcsfuse.run.googleapis.com", "readOnly": read_only, "volumeAttributes": {"bucketName": bucket}}
+    attributes = {"bucketName": bucket, **({"mountOptions": mount} if mount else {})}
+    csi = {"driver": "gcsfuse.run.googleapis.com", "readOnly": read_only, "volumeAttributes": attributes}
     return {"name": name, "csi": csi}
 
 
@@ -127,6 +132,21 @@ class Cloud:
     def completed(self, name: str) -> dict[str, Any]:
         """An execution once it is over."""
         return until(lambda: (found := self.execution(name)) and "completionTime" in found["status"] and found)
+
+    def newest(self, job_name: str) -> str:
+        """The name of a job's newest execution."""
+        found = self.run.jobs().get(name=f"{PARENT}/jobs/{job_name}").execute()
+        discovery.validate("run", "v1", "Job", found)
+        return str(found["status"]["latestCreatedExecution"]["name"])
+
+    def tasks(self, execution: str, state: str = "") -> list[dict[str, Any]]:
+        """The tasks of an execution by index; only those in a state (Running, Succeeded, …) when one is given."""
+        chosen = f"run.googleapis.com/execution={execution}"
+        chosen += f",run.googleapis.com/runningState in ({state})" if state else ""
+        found = self.run.tasks().list(parent=PARENT, labelSelector=chosen).execute()["items"]
+        for each in found:
+            discovery.validate("run", "v1", "Task", each)
+        return sorted(found, key=lambda each: int(each["status"]["index"]))
 
     def instances(self, service_name: str) -> list[dict[str, Any]]:
         """The ready instances of a service."""

@@ -12,7 +12,7 @@ from typing import Any
 from scripts.localcloud.context import REGION
 from scripts.localcloud.run import images
 from scripts.localcloud.run.conditions import FALSE, TRUE, UNKNOWN, Condition, merge
-from scripts.localcloud.run.store import LOCATION_LABEL, SERVING, Document, new_version
+from scripts.localcloud.run.store import CALLER, LOCATION_LABEL, SERVING, Document, new_version
 
 SERVICE_LABEL = "serving.knative.dev/service"
 _LETTERS = "bcdfghjklmnpqrstvwxz"
@@ -46,7 +46,7 @@ def new_revision(service: Document, number: int, digests: Sequence[str], now: st
             "resourceVersion": new_version(),
             "creationTimestamp": now,
             "labels": labels,
-            "annotations": dict(given.get("annotations") or {}),
+            "annotations": {**(given.get("annotations") or {}), "serving.knative.dev/creator": CALLER},
             "ownerReferences": [_owner(metadata)],
         },
         "spec": copy.deepcopy(template["spec"]),

@@ -19,6 +19,8 @@ from scripts.localcloud.run.store import RUN, Document, Store, new_version
 
 log = logging.getLogger("localcloud")
 EXECUTION_LABEL = "run.googleapis.com/execution"
+STATE_LABEL = "run.googleapis.com/runningState"
+_STATES = {"Cancelled": "Cancelled"}
 _MOST_PARALLEL = 8  # this is one machine
 
 
@@ -34,6 +36,7 @@ class _Run:
     cancelled: bool = False
     failure: str = ""
     plan: Plan | None = None
+    missing: str = ""
 
 
 class Executions:
@@ -56,9 +59,9 @@ class Executions:
                     self._end_task(project, task, FALSE, "Interrupted", message)
             self._finish(project, execution, FALSE, "Interrupted", message)
 
-    def start(self, project: str, execution: Document, job: str) -> None:
-        """Begin to run a stored execution, in the background."""
-        run = _Run(project, job, execution["metadata"]["name"])
+    def start(self, project: str, execution: Document, job: str, missing: str = "") -> None:
+        """Begin to run a stored execution, in the background; missing says which image does not exist."""
+        run = _Run(project, job, execution["metadata"]["name"], missing=missing)
         self._runs[project, run.name] = run
         run.task = asyncio.create_task(self._execute(run))
         run.task.add_done_callback(lambda task: self._ended(run, task))
@@ -71,6 +74,12 @@ class Executions:
         run.cancelled = True
         await asyncio.gather(*(child.stop() for child in list(run.children)))
         await asyncio.wait([run.task])
+
+    async def wait(self, project: str, name: str, limit_s: float) -> None:
+        """Wait until an execution is over, or for so long."""
+        run = self._runs.get((project, name))
+        if run is not None and run.task is not None:
+            await asyncio.wait([run.task], timeout=limit_s)
 
     async def close(self) -> None:
         """Cancel everything (the daemon stops)."""
@@ -90,8 +99,10 @@ class Executions:
         execution = self._store.need("execution", run.project, run.name)
         spec = execution["spec"]
         count, limit = int(spec.get("taskCount") or 1), int(spec.get("parallelism") or 0)
-        self._set(run.project, run.name, startTime=self._context.now(), runningCount=0)
+        self._begin(run)
         try:
+            if run.missing:
+                raise CannotRun("ContainerMissing", run.missing)
             run.plan = plan(spec["template"]["spec"], {}, self._context.project_root)
         except CannotRun as error:
             self._fail_all(run, spec, count, error)
@@ -99,6 +110,13 @@ class Executions:
         gate = asyncio.Semaphore(min(limit or count, _MOST_PARALLEL))
         await asyncio.gather(*(self._task(run, spec, index, count, gate) for index in range(count)))
         self._conclude(run, count)
+
+    def _begin(self, run: _Run) -> None:
+        now = self._context.now()
+        self._set(run.project, run.name, startTime=now, runningCount=0)
+        execution = self._store.need("execution", run.project, run.name)
+        conditions = execution_conditions(execution, UNKNOWN, "Running", "", now)
+        self._set(run.project, run.name, conditions=conditions)
 
     def _fail_all(self, run: _Run, spec: Document, count: int, error: CannotRun) -> None:
         for index in range(count):
@@ -125,6 +143,8 @@ class Executions:
         retries = spec["template"]["spec"].get("maxRetries")
         retries = 3 if retries is None else int(retries)
         async with gate:
+            if self._never_starts(run):
+                return
             document = self._new_task(run, spec, index)
             self._count(run, "runningCount", 1)
             problem = "cancelled"
@@ -135,9 +155,16 @@ class Executions:
                 problem = await self._attempt(run, spec, document, index, attempt, count)
                 if not problem or attempt == retries or run.cancelled:
                     break
-                self._count(run, "retriedCount", 1)
+                if attempt == 0:
+                    self._count(run, "retriedCount", 1)
             self._count(run, "runningCount", -1)
             self._settle(run, document, problem, index)
+
+    def _never_starts(self, run: _Run) -> bool:
+        """Whether the execution was cancelled before a task's turn came; it is counted and has no document."""
+        if run.cancelled:
+            self._count(run, "cancelledCount", 1)
+        return run.cancelled
 
     def _settle(self, run: _Run, document: Document, problem: str, index: int) -> None:
         if run.cancelled:
@@ -208,7 +235,8 @@ class Executions:
             "kind": "Task",
             "metadata": {
                 **metadata,
-                "labels": {**metadata["labels"], EXECUTION_LABEL: run.name},
+                "labels": {**metadata["labels"], EXECUTION_LABEL: run.name, STATE_LABEL: "Running"},
+                "annotations": dict(execution["metadata"].get("annotations") or {}),
                 "name": name,
                 "uid": str(uuid.uuid4()),
                 "generation": 1,
@@ -218,14 +246,15 @@ class Executions:
             "spec": spec["template"]["spec"],
             "status": {"observedGeneration": 1, "index": index, "retried": 0, "startTime": now},
         }
-        document["status"]["conditions"] = merge([], [Condition("Completed", UNKNOWN, "Running")], now)
+        document["status"]["conditions"] = task_conditions(document, UNKNOWN, "Running", "", now)
         self._store.put("task", run.project, name, document)
         return document
 
     def _end_task(self, project: str, document: Document, status: str, reason: str, message: str) -> None:
         now = self._context.now()
         document["status"]["completionTime"] = now
-        document["status"]["conditions"] = merge([], [Condition("Completed", status, reason, message)], now)
+        document["metadata"]["labels"][STATE_LABEL] = _STATES.get(reason, "Succeeded" if status == TRUE else "Failed")
+        document["status"]["conditions"] = task_conditions(document, status, reason, message, now)
         self._store.put("task", project, document["metadata"]["name"], document)
 
     def _count(self, run: _Run, key: str, change: int) -> None:
@@ -258,19 +287,27 @@ class Executions:
 
 def execution_conditions(execution: Document, status: str, reason: str, message: str, now: str) -> list[Document]:
     """Conditions of an execution; it is over when Completed is True or False."""
-    could_start = UNKNOWN if status == UNKNOWN else TRUE
+    started = TRUE if status != UNKNOWN or execution["status"].get("startTime") else UNKNOWN
     return merge(
         execution["status"].get("conditions", []),
         [
             Condition("Completed", status, reason, message),
             Condition("ResourcesAvailable", TRUE),
-            Condition("Started", could_start),
+            Condition("Started", started),
         ],
         now,
     )
 
 
+def task_conditions(task: Document, status: str, reason: str, message: str, now: str) -> list[Document]:
+    """Conditions of a task, which is made when it starts."""
+    old = task["status"].get("conditions", [])
+    return merge(old, [Condition("Completed", status, reason, message), Condition("Started", TRUE)], now)
+
+
 def _attempt_result(code: int) -> Document:
     if code < 0:
-        return {"termSignal": -code, "exitCode": 128 - code}
-    return {"exitCode": code}
+        return {"termSignal": -code, "status": {"code": 2, "message": f"The container was killed by signal {-code}."}}
+    if code > 0:
+        return {"exitCode": code, "status": {"code": 2, "message": "The container exited with an error."}}
+    return {"exitCode": 0, "status": {}}

@@ -1,31 +1,34 @@
-"""Cloud Run v1: jobs, executions and tasks under /apis/run.googleapis.com/v1/namespaces/P/; and v2 jobs…:run."""
+"""Cloud Run v1: jobs, executions and tasks under /apis/run.googleapis.com/v1/namespaces/P/."""
 
 from __future__ import annotations
 
 import copy
 import secrets
 import uuid
-from typing import Any
 
 from scripts.localcloud import schema
 from scripts.localcloud.context import REGION, Context
-from scripts.localcloud.run import validation
-from scripts.localcloud.run.conditions import TRUE, UNKNOWN, Condition, merge, status_of
+from scripts.localcloud.run import images, validation
+from scripts.localcloud.run.conditions import FALSE, TRUE, UNKNOWN, Condition, merge
 from scripts.localcloud.run.executions import EXECUTION_LABEL, Executions, execution_conditions
+from scripts.localcloud.run.image_store import ImageStore
 from scripts.localcloud.run.store import (
+    CALLER,
     LOCATION_LABEL,
     RUN,
     Document,
     Store,
+    changed_metadata,
     check_version,
+    dry_run,
     new_metadata,
     new_version,
     page,
+    stamp,
 )  # fmt: skip
 from scripts.localcloud.web import ApiError, Request, Response, Route
 
 _BASE = f"/apis/{RUN}/namespaces/{{namespace}}"
-_V2 = "/v2/projects/{namespace}/locations/{location}"
 JOB_LABEL = "run.googleapis.com/job"
 _LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 
@@ -33,10 +36,11 @@ _LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 class Jobs:
     """The API's handlers; Executions does the work."""
 
-    def __init__(self, context: Context, store: Store, executions: Executions) -> None:
+    def __init__(self, context: Context, store: Store, executions: Executions, image_store: ImageStore) -> None:
         self._context = context
         self._store = store
         self._executions = executions
+        self._images = image_store
 
     def routes(self) -> list[Route]:
         """Routes of this API."""
@@ -53,8 +57,6 @@ class Jobs:
             Route("POST", f"{_BASE}/executions/{{name}}:cancel", self._cancel, "run.namespaces.executions.cancel"),
             Route("GET", f"{_BASE}/tasks", self._list_tasks, "run.namespaces.tasks.list"),
             Route("GET", f"{_BASE}/tasks/{{name}}", self._get_task, "run.namespaces.tasks.get"),
-            Route("POST", f"{_V2}/jobs/{{name}}:run", self._run_v2, "run.projects.locations.jobs.run"),
-            Route("GET", f"{_V2}/operations/{{name}}", self._operation, "run.projects.locations.operations.get"),
         ]
 
     def _project(self, request: Request) -> str:
@@ -88,10 +90,24 @@ class Jobs:
             "status": {
                 "observedGeneration": 1,
                 "executionCount": 0,
-                "conditions": merge([], [Condition("Ready", TRUE)], now),
+                "conditions": self._ready(body["spec"], [], now),
             },
         }
+        stamp(job["metadata"], {}, RUN, now)
         return self._save(request, project, job)
+
+    def _ready(self, spec: Document, old: list[Document], now: str) -> list[Document]:
+        """Whether the job could be run: its images exist."""
+        missing = self._missing(spec)
+        state = Condition("Ready", FALSE, "ContainerMissing", missing) if missing else Condition("Ready", TRUE)
+        return merge(old, [state], now)
+
+    def _missing(self, spec: Document) -> str:
+        """What to say of an image that does not exist; "" when all do."""
+        for container in spec["template"]["spec"]["template"]["spec"]["containers"]:
+            if not self._images.digest(container["image"]):
+                return images.not_found(container["image"])
+        return ""
 
     async def _replace(self, request: Request) -> Response:
         body = schema.without_nulls(await request.json_object())
@@ -99,25 +115,28 @@ class Jobs:
         old = self._store.need("job", project, name)
         validation.job(body, name)
         check_version(body["metadata"], old)
-        given, metadata = body["metadata"], dict(old["metadata"])
-        metadata["labels"] = {**(given.get("labels") or {}), LOCATION_LABEL: REGION}
-        metadata["annotations"] = dict(given.get("annotations") or {})
-        spec = _with_defaults(body["spec"])
-        if spec == old["spec"] and metadata == old["metadata"]:
+        given, spec = body["metadata"], _with_defaults(body["spec"])
+        metadata = changed_metadata(old["metadata"], given)
+        now = self._context.now()
+        conditions = self._ready(spec, old["status"]["conditions"], now)
+        if spec == old["spec"] and metadata == old["metadata"] and conditions == old["status"]["conditions"]:
             return Response.of_json(old)
         metadata["generation"] += 1
         metadata["resourceVersion"] = new_version()
-        status = {**old["status"], "observedGeneration": metadata["generation"]}
+        stamp(metadata, old["metadata"], RUN, now)
+        status = {**old["status"], "observedGeneration": metadata["generation"], "conditions": conditions}
         return self._save(request, project, {**old, "metadata": metadata, "spec": spec, "status": status})
 
     def _save(self, request: Request, project: str, job: Document) -> Response:
-        if request.query.get("dryRun") != "all":
+        if not dry_run(request):
             self._store.put("job", project, job["metadata"]["name"], job)
         return Response.of_json(job)
 
     async def _delete(self, request: Request) -> Response:
         project, name = self._project(request), request.params["name"]
         self._store.need("job", project, name)
+        if dry_run(request):
+            return _success(name)
         for execution in self._store.labelled("execution", project, JOB_LABEL, name):
             await self._remove_execution(project, execution["metadata"]["name"])
         self._store.delete("job", project, name)
@@ -125,50 +144,57 @@ class Jobs:
 
     async def _run(self, request: Request) -> Response:
         body = schema.without_nulls(await request.json_object())
+        schema.check("run.v1", "RunJobRequest", body, "run_job_request")
         project, name = self._project(request), request.params["name"]
-        for key in body:
-            if key != "overrides":
-                raise ApiError(400, f'Invalid JSON payload received. Unknown name "{key}": Cannot find field.')
-        return Response.of_json(self._start(project, name, body.get("overrides") or {}))
+        return Response.of_json(self.start(project, name, body.get("overrides") or {}))
 
-    def _start(self, project: str, name: str, overrides: Document) -> Document:
+    def start(self, project: str, name: str, overrides: Document, dry_run: bool = False) -> Document:
+        """A new execution of a job, which runs in the background. Raises ApiError 400, 404."""
         job = self._store.need("job", project, name)
         validation.overrides(overrides, job["spec"]["template"]["spec"]["template"]["spec"]["containers"])
         now = self._context.now()
-        metadata, number = job["metadata"], job["status"]["executionCount"] + 1
-        execution_name = f"{name}-{''.join(secrets.choice(_LETTERS) for _ in range(5))}"
-        template = job["spec"]["template"]
+        execution = self._new_execution(job, overrides, now)
+        if dry_run:
+            return execution
+        execution_name = execution["metadata"]["name"]
+        job["status"]["executionCount"] += 1
+        job["status"]["latestCreatedExecution"] = {"name": execution_name, "creationTimestamp": now}
+        with self._context.db.transaction():
+            self._store.put("execution", project, execution_name, execution)
+            self._store.put("job", project, name, job)
+        self._executions.start(project, execution, name, self._missing(job["spec"]))
+        return execution
+
+    def _new_execution(self, job: Document, overrides: Document, now: str) -> Document:
+        metadata, template = job["metadata"], job["spec"]["template"]
+        name = f"{metadata['name']}-{''.join(secrets.choice(_LETTERS) for _ in range(5))}"
         given = template.get("metadata") or {}
+        owner = {"apiVersion": RUN, "kind": "Job", "name": metadata["name"], "uid": metadata["uid"]}
         execution: Document = {
             "apiVersion": RUN,
             "kind": "Execution",
             "metadata": {
-                "name": execution_name,
+                "name": name,
                 "namespace": metadata["namespace"],
-                "selfLink": f"/apis/{RUN}/namespaces/{metadata['namespace']}/executions/{execution_name}",
+                "selfLink": f"/apis/{RUN}/namespaces/{metadata['namespace']}/executions/{name}",
                 "uid": str(uuid.uuid4()),
                 "generation": 1,
                 "resourceVersion": new_version(),
                 "creationTimestamp": now,
                 "labels": {
                     **(given.get("labels") or {}),
-                    JOB_LABEL: name,
+                    JOB_LABEL: metadata["name"],
+                    "run.googleapis.com/jobUid": metadata["uid"],
                     "run.googleapis.com/jobGeneration": str(metadata["generation"]),
                     LOCATION_LABEL: REGION,
                 },
-                "annotations": {**(given.get("annotations") or {}), "run.googleapis.com/creator": "local"},
-                "ownerReferences": [{"apiVersion": RUN, "kind": "Job", "name": name, "uid": metadata["uid"]}],
+                "annotations": {**(given.get("annotations") or {}), "run.googleapis.com/creator": CALLER},
+                "ownerReferences": [owner | {"controller": True, "blockOwnerDeletion": True}],
             },
             "spec": _overridden(template["spec"], overrides),
             "status": {"observedGeneration": 1, "logUri": f"{self._context.url}/_local/status"},
         }
         execution["status"]["conditions"] = execution_conditions(execution, UNKNOWN, "Running", "", now)
-        job["status"]["executionCount"] = number
-        job["status"]["latestCreatedExecution"] = {"name": execution_name, "creationTimestamp": now}
-        with self._context.db.transaction():
-            self._store.put("execution", project, execution_name, execution)
-            self._store.put("job", project, name, job)
-        self._executions.start(project, execution, name)
         return execution
 
     async def _list_executions(self, request: Request) -> Response:
@@ -179,15 +205,26 @@ class Jobs:
         return Response.of_json(self._need("execution", request))
 
     async def _cancel(self, request: Request) -> Response:
-        execution = self._need("execution", request)
-        if execution["status"].get("completionTime"):
-            name = execution["metadata"]["name"]
-            raise ApiError(400, f"Execution '{name}' is already completed.", status="FAILED_PRECONDITION")
-        await self._executions.cancel(self._project(request), request.params["name"])
+        body = schema.without_nulls(await request.json_object())
+        schema.check("run.v1", "CancelExecutionRequest", body, "cancel_execution_request")
+        await self.cancel(self._project(request), request.params["name"])
         return Response.of_json(self._need("execution", request))
+
+    async def cancel(self, project: str, name: str) -> None:
+        """Stop an execution; returns when it is marked as cancelled. Raises ApiError 400 for one that is over, 404."""
+        execution = self._store.need("execution", project, name)
+        if execution["status"].get("completionTime"):
+            raise ApiError(400, f"Execution '{name}' is already completed.", status="FAILED_PRECONDITION")
+        await self._executions.cancel(project, name)
+
+    async def wait(self, project: str, name: str, limit_s: float) -> None:
+        """Wait until an execution is over, or for so long."""
+        await self._executions.wait(project, name, limit_s)
 
     async def _delete_execution(self, request: Request) -> Response:
         self._need("execution", request)
+        if dry_run(request):
+            return _success(request.params["name"])
         await self._remove_execution(self._project(request), request.params["name"])
         return _success(request.params["name"])
 
@@ -202,58 +239,6 @@ class Jobs:
 
     async def _get_task(self, request: Request) -> Response:
         return Response.of_json(self._need("task", request))
-
-    async def _run_v2(self, request: Request) -> Response:
-        body = schema.without_nulls(await request.json_object())
-        project, name = self._project(request), request.params["name"]
-        unknown = set(body) - {"overrides", "validateOnly", "etag"}
-        if unknown:
-            field = sorted(unknown)[0]
-            raise ApiError(400, f'Invalid JSON payload received. Unknown name "{field}": Cannot find field.')
-        overrides = body.get("overrides") or {}
-        if isinstance(overrides, dict) and "timeout" in overrides:
-            others = {key: item for key, item in overrides.items() if key != "timeout"}
-            overrides = {**others, "timeoutSeconds": _seconds(overrides["timeout"])}
-        if body.get("validateOnly"):
-            self._store.need("job", project, name)
-            return Response.of_json({"name": "", "done": True})
-        execution = self._start(project, name, overrides)
-        return Response.of_json(self._as_operation(project, execution))
-
-    async def _operation(self, request: Request) -> Response:
-        project, uid = self._project(request), request.params["name"]
-        for execution in self._of_kind("execution", request):
-            if execution["metadata"]["uid"] == uid:
-                return Response.of_json(self._as_operation(project, execution))
-        raise ApiError(404, f"Operation '{uid}' does not exist.")
-
-    def _as_operation(self, project: str, execution: Document) -> Document:
-        """A google.longrunning.Operation whose metadata is the v2 Execution."""
-        status, metadata = execution["status"], execution["metadata"]
-        base = f"projects/{project}/locations/{REGION}"
-        job = metadata["labels"][JOB_LABEL]
-        shown: dict[str, Any] = {
-            "@type": "type.googleapis.com/google.cloud.run.v2.Execution",
-            "name": f"{base}/jobs/{job}/executions/{metadata['name']}",
-            "uid": metadata["uid"],
-            "generation": "1",
-            "createTime": metadata["creationTimestamp"],
-            "job": job,
-            "taskCount": int(execution["spec"].get("taskCount") or 1),
-        }
-        for old, new in (("startTime", "startTime"), ("completionTime", "completionTime")):
-            if old in status:
-                shown[new] = status[old]
-        for key in ("runningCount", "succeededCount", "failedCount", "cancelledCount", "retriedCount"):
-            if status.get(key):
-                shown[key] = status[key]
-        done = "completionTime" in status
-        operation: Document = {"name": f"{base}/operations/{metadata['uid']}", "metadata": shown, "done": done}
-        if done and status_of(execution, "Completed") == TRUE:
-            operation["response"] = shown
-        elif done:
-            operation["error"] = {"code": 2, "message": status["conditions"][0].get("message", "The execution failed.")}
-        return operation
 
 
 def _with_defaults(spec: Document) -> Document:
@@ -287,15 +272,6 @@ def _overridden(spec: Document, overrides: Document) -> Document:
         merged.update({each["name"]: each for each in override.get("env") or ()})
         container["env"] = list(merged.values())
     return changed
-
-
-def _seconds(duration: str) -> int:
-    number = str(duration).removesuffix("s")
-    if not number.isdigit():
-        raise ApiError(
-            400, f"Invalid value at 'overrides.timeout' (type.googleapis.com/google.protobuf.Duration), {duration!r}"
-        )
-    return int(number)
 
 
 def _success(name: str) -> Response:

@@ -21,6 +21,7 @@ from scripts.localcloud.run.registry import Registry
 from scripts.localcloud.run.sandbox import Buckets, Sandboxes
 from scripts.localcloud.run.services import Services
 from scripts.localcloud.run.store import Store
+from scripts.localcloud.run.v2 import V2
 from scripts.localcloud.web import Handler, Route
 
 log = logging.getLogger("localcloud")
@@ -58,13 +59,14 @@ class RunRoom:
         self._images = ImageStore(context)
         self._services = Services(context, self._store, self._controller, self._images)
         self._registry = Registry(self._images)
-        self._jobs = Jobs(context, self._store, self._executions)
+        self._jobs = Jobs(context, self._store, self._executions, self._images)
+        self._v2 = V2(self._store, self._jobs)
         self._regions = Regions(context, self._store)
         self._local = LocalApi(self._store, self._controller)
 
     def routes(self) -> list[Route]:
         front = [Route("*", "/run/{name}", self._front.by_path), Route("*", "/run/{name}/{rest*}", self._front.by_path)]
-        parts = (self._services, self._jobs, self._regions, self._local, self._registry)
+        parts = (self._services, self._jobs, self._regions, self._local, self._v2, self._registry)
         return [*front, *(route for part in parts for route in part.routes())]
 
     def by_host(self, host: str) -> Handler | None:

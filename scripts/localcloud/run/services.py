@@ -11,7 +11,18 @@ from scripts.localcloud.run import conditions, documents, limits, validation
 from scripts.localcloud.run.conditions import UNKNOWN
 from scripts.localcloud.run.controller import Controller
 from scripts.localcloud.run.image_store import ImageStore
-from scripts.localcloud.run.store import SERVING, Document, Store, check_version, new_metadata, new_version, page
+from scripts.localcloud.run.store import (
+    SERVING,
+    Document,
+    Store,
+    changed_metadata,
+    check_version,
+    dry_run,
+    new_metadata,
+    new_version,
+    page,
+    stamp,
+)
 from scripts.localcloud.web import ApiError, Request, Response, Route
 
 _BASE = f"/apis/{SERVING}/namespaces/{{namespace}}"
@@ -74,7 +85,8 @@ class Services:
             "spec": _with_defaults(body["spec"]),
             "status": {},
         }
-        return Response.of_json(self._apply(project, service, None, _dry_run(request)))
+        stamp(service["metadata"], {}, SERVING, now)
+        return Response.of_json(self._apply(project, service, None, dry_run(request)))
 
     async def _replace(self, request: Request) -> Response:
         body = schema.without_nulls(await request.json_object())
@@ -84,14 +96,15 @@ class Services:
         self._check_namespace(body, project)
         check_version(body["metadata"], old)
         spec = _with_defaults(body["spec"])
-        metadata = _changed_metadata(old["metadata"], body["metadata"])
+        metadata = changed_metadata(old["metadata"], body["metadata"])
         same = spec == old["spec"] and all(metadata[key] == old["metadata"][key] for key in ("labels", "annotations"))
         if same and not conditions.failed(old, "Ready"):
             return Response.of_json(old)
         metadata["generation"] += 1
         metadata["resourceVersion"] = new_version()
+        stamp(metadata, old["metadata"], SERVING, self._context.now())
         service = {**old, "metadata": metadata, "spec": spec, "status": copy.deepcopy(old["status"])}
-        return Response.of_json(self._apply(project, service, old, _dry_run(request)))
+        return Response.of_json(self._apply(project, service, old, dry_run(request)))
 
     def _apply(self, project: str, service: Document, old: Document | None, dry_run: bool) -> Document:
         """Give the service its revision and status, and (unless it is a dry run) store and start both."""
@@ -159,7 +172,7 @@ class Services:
     async def _delete(self, request: Request) -> Response:
         project, name = self._project(request), request.params["name"]
         self._store.need("service", project, name)
-        if _dry_run(request):
+        if dry_run(request):
             return _success(name)
         self._controller.removed(project, name)
         with self._context.db.transaction():
@@ -188,7 +201,7 @@ class Services:
             if name in used:
                 why = "it is the latest one or traffic names it"
                 raise ApiError(400, f"Revision '{name}' cannot be deleted: {why}.", status="FAILED_PRECONDITION")
-        if not _dry_run(request):
+        if not dry_run(request):
             self._store.delete("revision", project, name)
             self._controller.forget_revision(project, name)
         return _success(name)
@@ -210,25 +223,8 @@ class Services:
         return Response.of_json(documents.configuration_of(service))
 
 
-def _dry_run(request: Request) -> bool:
-    value = request.query.get("dryRun", "")
-    if value not in ("", "all"):
-        raise ApiError(400, f"dryRun: expected 'all', found {value!r}.")
-    return value == "all"
-
-
 def _success(name: str) -> Response:
     return Response.of_json({"status": "Success", "details": {"name": name}})
-
-
-def _changed_metadata(old: Document, given: Document) -> Document:
-    """metadata after a replace: labels and annotations are the client's, identity is the server's."""
-    server_labels = {key: value for key, value in old["labels"].items() if key.startswith("cloud.googleapis.com/")}
-    return {
-        **old,
-        "labels": {**(given.get("labels") or {}), **server_labels},
-        "annotations": dict(given.get("annotations") or {}),
-    }
 
 
 def _with_defaults(spec: dict[str, Any]) -> Document:

@@ -16,6 +16,9 @@ from scripts.localcloud.web import ApiError, Request
 SERVING = "serving.knative.dev/v1"
 RUN = "run.googleapis.com/v1"
 LOCATION_LABEL = "cloud.googleapis.com/location"
+CALLER = "local"  # who called: nobody is asked for a name here
+_SERVER_LABELS = (LOCATION_LABEL, "run.googleapis.com/lastUpdatedTime")
+_SERVER_ANNOTATIONS = ("creator", "lastModifier")
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS run_objects (
@@ -122,6 +125,36 @@ def new_metadata(store: Store, project: str, path: str, given: Document, now: st
         "labels": {**(given.get("labels") or {}), LOCATION_LABEL: REGION},
         "annotations": dict(given.get("annotations") or {}),
     }
+
+
+def changed_metadata(old: Document, given: Document) -> Document:
+    """metadata after a replace: labels and annotations are the client's, identity and the server's own are kept."""
+    labels = {key: value for key, value in old["labels"].items() if key in _SERVER_LABELS}
+    kept = {key: value for key, value in old["annotations"].items() if _is_servers(key)}
+    theirs = {key: value for key, value in (given.get("annotations") or {}).items() if not _is_servers(key)}
+    return {**old, "labels": {**(given.get("labels") or {}), **labels}, "annotations": {**theirs, **kept}}
+
+
+def _is_servers(annotation: str) -> bool:
+    space, _, name = annotation.partition("/")
+    return name in _SERVER_ANNOTATIONS and space in (SERVING.partition("/")[0], RUN.partition("/")[0])
+
+
+def stamp(metadata: Document, old: Document, api: str, now: str) -> None:
+    """Write into metadata who made an object and who changed it last (and for a job, when)."""
+    space = api.partition("/")[0]
+    before = (old.get("annotations") or {}).get(f"{space}/creator", CALLER)
+    metadata["annotations"] |= {f"{space}/creator": before, f"{space}/lastModifier": CALLER}
+    if api == RUN:
+        metadata["labels"]["run.googleapis.com/lastUpdatedTime"] = now
+
+
+def dry_run(request: Request) -> bool:
+    """Whether a change shall only be tried. Raises ApiError 400."""
+    value = request.query.get("dryRun", "")
+    if value not in ("", "all"):
+        raise ApiError(400, f"dryRun: expected 'all', found {value!r}.")
+    return value == "all"
 
 
 def new_version() -> str:
