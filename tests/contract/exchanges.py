@@ -66,7 +66,7 @@ def read(path: Path, offset: int = 0) -> tuple[list[Exchange], int]:
 
 def _exchange(line: dict[str, Any]) -> Exchange:
     asked = line["request"].encode("latin-1")
-    if line["headers"].get("content-encoding", "").lower() == "gzip" and asked:
+    if line["headers"].get("content-encoding", "") == "gzip" and asked.startswith(b"\x1f\x8b") and line["status"] < 300:
         asked = gzip.decompress(asked)
     return Exchange(
         line["method"], line["path"], line["status"], line["query"], line["host"], line["headers"],

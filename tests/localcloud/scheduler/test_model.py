@@ -10,6 +10,7 @@ from scripts.localcloud.scheduler import model
 from scripts.localcloud.web import ApiError
 
 PARENT = "projects/p/locations/r"
+NOW = "2026-11-20T02:00:00Z"
 BODY: dict[str, Any] = {
     "name": f"{PARENT}/jobs/nightly",
     "schedule": "0 2 * * *",
@@ -19,14 +20,14 @@ BODY: dict[str, Any] = {
 
 
 def test_a_new_job_has_defaults_and_names_for_numbers() -> None:
-    job = model.new_job(BODY, PARENT, "now")
+    job = model.new_job(BODY, PARENT, NOW)
     assert (job["state"], job["timeZone"], job["attemptDeadline"]) == ("ENABLED", "Etc/UTC", "180s")
     assert job["httpTarget"]["httpMethod"] == "POST"
     assert model.body_of(job) == b"{}" and model.deadline_s(job) == 180
 
 
 def test_a_patch_changes_what_its_mask_names() -> None:
-    job = model.new_job({**BODY, "description": "old"}, PARENT, "now")
+    job = model.new_job({**BODY, "description": "old"}, PARENT, NOW)
     target = {"uri": "http://127.0.0.1/x"}
     patched = model.patched(
         job, {"httpTarget": target, "schedule": "1 1 * * *"}, "http_target.uri,description", "later"
@@ -41,7 +42,7 @@ def test_a_patch_changes_what_its_mask_names() -> None:
 
 @pytest.mark.parametrize("schedule", ["*/5 * * * *", "0 0,12 1-15 jan-mar mon", "every 24 hours", "59 23 31 12 7"])
 def test_schedules_that_are_good(schedule: str) -> None:
-    assert model.new_job({**BODY, "schedule": schedule}, PARENT, "now")["schedule"] == schedule
+    assert model.new_job({**BODY, "schedule": schedule}, PARENT, NOW)["schedule"] == schedule
 
 
 @pytest.mark.parametrize(
@@ -49,7 +50,7 @@ def test_schedules_that_are_good(schedule: str) -> None:
 )
 def test_schedules_that_are_not(schedule: str) -> None:
     with pytest.raises(ApiError, match="schedule"):
-        model.new_job({**BODY, "schedule": schedule}, PARENT, "now")
+        model.new_job({**BODY, "schedule": schedule}, PARENT, NOW)
 
 
 @pytest.mark.parametrize(
@@ -66,5 +67,5 @@ def test_schedules_that_are_not(schedule: str) -> None:
 )
 def test_bad_jobs_are_refused(change: dict[str, Any], words: str) -> None:
     with pytest.raises(ApiError, match=words) as caught:
-        model.new_job({**BODY, **change}, PARENT, "now")
+        model.new_job({**BODY, **change}, PARENT, NOW)
     assert caught.value.code == 400
