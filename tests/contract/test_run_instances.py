@@ -55,13 +55,6 @@ def test_an_instance_sees_the_bucket_and_its_changes_read_only(cloud: Cloud, mod
     assert models.blob("clash/inside").download_as_bytes() == b"x"
 
 
-def test_a_writable_volume_is_refused(cloud: Cloud, models: Any) -> None:
-    body = service("writer", bucket=models.name)
-    body["spec"]["template"]["spec"]["volumes"][0]["csi"]["readOnly"] = False
-    ready = condition(cloud.create(body), "Ready")
-    assert ready["status"] == "False" and "readOnly" in ready["message"]
-
-
 def test_instances_have_private_disks_and_further_ones_start_on_request(cloud: Cloud) -> None:
     cloud.create(service("many", annotations={"autoscaling.knative.dev/minScale": "2"}))
     assert len(cloud.instances("many")) == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -120,8 +121,11 @@ def test_a_further_instance_hits_while_the_upstreams_are_stopped(house: House, d
         house.invoke("local.upstreams", "--start")
 
 
-def test_huggingface_hub_finds_the_model_in_the_mounted_folder(house: House, deployed: dict[str, Any]) -> None:
-    found = seen_by(instances(house)[0], house) / "sbert" / deployed["manifest_version"]
+def test_huggingface_hub_finds_the_model_in_the_mounted_folder(
+    house: House, deployed: dict[str, Any], tmp_path: Path
+) -> None:
+    mounted = seen_by(instances(house)[0], house) / "sbert" / deployed["manifest_version"]
+    found = shutil.copytree(mounted, tmp_path / "sbert")  # the hub's library resolves links, /proc/PID/root too
     code = (
         "from huggingface_hub import snapshot_download as s, try_to_load_from_cache as t\n"
         "print(s('sentence-transformers/all-MiniLM-L6-v2'))\n"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scripts.localcloud.run import images
+from scripts.localcloud.run import images, mount_options
 
 
 class CannotRun(Exception):
@@ -40,10 +40,11 @@ class Probe:
 
 @dataclass(frozen=True)
 class Mount:
-    """A bucket that the container sees, read-only, at an absolute path."""
+    """A bucket that the container sees at an absolute path, as its mount options say."""
 
     bucket: str
     path: str
+    options: mount_options.Options
 
 
 @dataclass(frozen=True)
@@ -119,11 +120,23 @@ def _mounts(pod: Mapping[str, Any], container: Mapping[str, Any], project_root: 
             raise CannotRun(
                 "VolumeMountFailed", f"A mount at {path} would hide the program itself; choose another path."
             )
-        mounts.append(Mount(volumes[mount["name"]]["csi"]["volumeAttributes"]["bucketName"], path))
+        mounts.append(_mount(volumes[mount["name"]]["csi"], path))
     nested = [a.path for a in mounts for b in mounts if a is not b and Path(a.path).is_relative_to(b.path)]
     if nested:
         raise CannotRun("VolumeMountFailed", f"The mount at {nested[0]} lies inside another mount.")
     return tuple(mounts)
+
+
+def _mount(csi: Mapping[str, Any], path: str) -> Mount:
+    bucket = csi["volumeAttributes"]["bucketName"]
+    try:
+        return Mount(bucket, path, mount_options.of_volume(csi))
+    except mount_options.BadOption as error:
+        raise CannotRun(
+            "VolumeMountFailed",
+            f"The mount of bucket '{bucket}' at {path} failed: {error}. Correct volumeAttributes.mountOptions"
+            " (gcsfuse's flags without '--', separated by commas), then deploy again.",
+        ) from None
 
 
 def _check_volume(volume: Mapping[str, Any]) -> None:
@@ -134,12 +147,6 @@ def _check_volume(volume: Mapping[str, Any]) -> None:
             "VolumeUnsupported",
             f"Volume '{name}' is of kind {kind}: the stand-in imitates Cloud Storage volumes only"
             " (csi, driver gcsfuse.run.googleapis.com).",
-        )
-    if not csi.get("readOnly"):
-        raise CannotRun(
-            "VolumeUnsupported",
-            f"Volume '{name}' is writable: the stand-in imitates read-only Cloud Storage mounts."
-            " Set csi.readOnly: true.",
         )
 
 

@@ -1,11 +1,12 @@
 """First program inside an instance's process: shows it its mounts, ties it to the daemon's life, becomes the container.
 
 Run by path as `python -I -S launch.py PLAN -- ARGV…`, so it imports the standard library alone. PLAN is JSON:
-{"parent": pid of the daemon, "cwd": folder, "binds": [{"source", "target"}], "user_namespace": bool,
-"root": an empty folder}.
+{"parent": pid of the daemon, "cwd": folder, "binds": [{"source", "target", "read_only", "number"}], "user_namespace":
+bool, "root": an empty folder}.
 With binds a private mount namespace is made (mount_namespaces(7), user_namespaces(7), pivot_root(2)): a small tmpfs
 becomes the root, every entry of the real root is bound into it, and each source appears READ-ONLY at its target,
-which therefore need not exist in the real root. Exit code 125 means that this could not be done.
+which therefore need not exist in the real root. Where source is null a FUSE mount is made instead (fuse(4)), and its
+device sent over standard input, a socket, with the bind's number. Exit code 125 means that this could not be done.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ import platform
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 CANNOT_MOUNT = 125
 _NEW_MOUNTS, _NEW_USER = 0x00020000, 0x10000000
 _READ_ONLY, _REMOUNT, _BIND, _RECURSIVE, _PRIVATE, _RELATIVE_TIME = 1, 32, 4096, 16384, 1 << 18, 1 << 21
+_NO_SUID, _NO_DEVICES = 2, 4
 _KEPT = os.ST_NOSUID | os.ST_NODEV | os.ST_NOEXEC | os.ST_NOATIME | os.ST_NODIRATIME if sys.platform == "linux" else 0
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 _PARENT_DEATH_SIGNAL = 1
@@ -42,6 +45,10 @@ def main(arguments: list[str]) -> int:
         libc.prctl(_PARENT_DEATH_SIGNAL, int(signal.SIGKILL), 0, 0, 0)
         if os.getppid() != plan["parent"]:
             return CANNOT_MOUNT
+    if any(bind["source"] is None for bind in plan["binds"]):
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        os.close(nothing)
     os.chdir(plan["cwd"])
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
@@ -66,8 +73,11 @@ def _enter(libc: ctypes.CDLL, plan: dict[str, object]) -> None:
     binds = plan["binds"]
     for bind in binds if isinstance(binds, list) else ():
         target = _expose(libc, root, bind["target"], owned)
-        _mount(libc, bind["source"], target, None, _BIND)
-        _make_read_only(libc, target)
+        if bind["source"] is None:
+            _mount_fuse(libc, target, bind, user)
+        else:
+            _mount(libc, bind["source"], target, None, _BIND)
+            _make_read_only(libc, target)
     _pivot(libc, root)
 
 
@@ -102,6 +112,20 @@ def _expose(libc: ctypes.CDLL, root: Path, target: str, owned: set[Path]) -> Pat
             owned.add(shown / part)
         shown, real = shown / part, real / part
     return shown
+
+
+def _mount_fuse(libc: ctypes.CDLL, target: Path, bind: dict[str, Any], user_namespace: bool) -> None:
+    import socket  # only here: every other start spares the import
+
+    device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+    data = f"fd={device},rootmode=40000,user_id={os.getuid()},group_id={os.getgid()},default_permissions"
+    if not user_namespace:  # there nobody else exists, and the same user outside could not look in
+        data += ",allow_other"
+    flags = _NO_SUID | _NO_DEVICES | (_READ_ONLY if bind["read_only"] else 0)
+    _mount(libc, "gcsfuse", target, "fuse.gcsfuse", flags, data)
+    with socket.socket(fileno=os.dup(0)) as daemon:
+        socket.send_fds(daemon, [str(bind["number"]).encode()], [device])
+    os.close(device)
 
 
 def _make_read_only(libc: ctypes.CDLL, target: Path) -> None:

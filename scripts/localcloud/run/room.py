@@ -16,9 +16,11 @@ from scripts.localcloud.run.front import Front
 from scripts.localcloud.run.image_store import ImageStore
 from scripts.localcloud.run.jobs import Jobs
 from scripts.localcloud.run.local_api import LocalApi
+from scripts.localcloud.run.mount_api import MountApi
+from scripts.localcloud.run.mounting import Buckets
 from scripts.localcloud.run.regions import Regions
 from scripts.localcloud.run.registry import Registry
-from scripts.localcloud.run.sandbox import Buckets, Sandboxes
+from scripts.localcloud.run.sandbox import Sandboxes
 from scripts.localcloud.run.services import Services
 from scripts.localcloud.run.store import Store
 from scripts.localcloud.run.v2 import V2
@@ -63,10 +65,11 @@ class RunRoom:
         self._v2 = V2(self._store, self._jobs)
         self._regions = Regions(context, self._store)
         self._local = LocalApi(self._store, self._controller)
+        self._mounts = MountApi(self._sandboxes.mounting)
 
     def routes(self) -> list[Route]:
         front = [Route("*", "/run/{name}", self._front.by_path), Route("*", "/run/{name}/{rest*}", self._front.by_path)]
-        parts = (self._services, self._jobs, self._regions, self._local, self._v2, self._registry)
+        parts = (self._services, self._jobs, self._regions, self._local, self._v2, self._registry, self._mounts)
         return [*front, *(route for part in parts for route in part.routes())]
 
     def by_host(self, host: str) -> Handler | None:

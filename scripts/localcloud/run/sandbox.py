@@ -10,18 +10,17 @@ import shutil
 import signal
 import sqlite3
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from scripts import process
 from scripts.errors import OpsError
 from scripts.localcloud.context import Context
-from scripts.localcloud.run import images, leftovers, mounts
+from scripts.localcloud.run import images, leftovers
 from scripts.localcloud.run.container import CannotRun, Plan
+from scripts.localcloud.run.mounting import Buckets, Mounted, Mounting
 from scripts.localcloud.run.output import Origin, Output, Write
-from scripts.localcloud.run.view import Live, View
-from scripts.localcloud.storage.events import TOPIC, ObjectEvent, StoredObject
 
 if TYPE_CHECKING:
     import subprocess
@@ -29,15 +28,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("localcloud")
 GRACE_S = 10.0
 _KEPT_LOGS = 200
-_LISTING_STEP = 256
-
-
-class Buckets(Protocol):
-    """What is needed of the storage room."""
-
-    def bucket_exists(self, name: str) -> bool: ...
-
-    def live_objects(self, bucket: str, prefix: str = "") -> Iterable[StoredObject]: ...
 
 
 class Child:
@@ -79,19 +69,16 @@ class Child:
 
 
 class Sandboxes:
-    """Makes sandboxes and keeps every view of a bucket up to date."""
+    """Makes sandboxes: processes with what Mounting prepares for them."""
 
     def __init__(self, context: Context, storage: Buckets, write: Write) -> None:
         self._context = context
-        self._storage = storage
         self._write = write
-        self._mounter: asyncio.Task[mounts.Mounter] | None = None
-        self._views: dict[str, dict[Path, View]] = {}
+        self.mounting = Mounting(context, storage)
         self._watchers: set[asyncio.Task[None]] = set()
         self.children: dict[str, Child] = {}
         self.folder = context.folder("run") / "instances"
         self.logs = context.folder("run") / "logs"
-        context.listen(TOPIC, self._changed)
 
     def clean(self) -> None:
         """Remove what an earlier life left: processes and private disks; keep the newest raw logs."""
@@ -109,56 +96,48 @@ class Sandboxes:
         if self._watchers:
             await asyncio.wait(self._watchers, timeout=GRACE_S)
 
-    async def mounter(self) -> mounts.Mounter:
-        """The way to mount that works here; found on first use."""
-        if self._mounter is None:
-            self._mounter = asyncio.create_task(mounts.detect())
-        return await asyncio.shield(self._mounter)
-
     async def open(self, identity: str, plan: Plan, platform: Mapping[str, str], origin: Origin) -> Child:
         """Start a container. Raises CannotRun when a bucket is missing or the process cannot be started."""
+        folder = self.folder / identity
         try:
-            return await self._open(identity, plan, platform, origin)
+            base = self._base_environment(folder)
+            mounted = await self.mounting.open(identity, plan.mounts, folder, base)
+            return await self._open(identity, plan, {**base, **self._environment(identity, plan, platform, mounted)},
+                                    origin, mounted)  # fmt: skip
+        except CannotRun:
+            await self._forget(identity)
+            raise
         except (OpsError, OSError, sqlite3.Error) as error:
-            self._forget_views(self.folder / identity)
+            await self._forget(identity)
             raise CannotRun("ContainerStartFailed", f"The container could not be started: {error}") from None
 
-    async def _open(self, identity: str, plan: Plan, platform: Mapping[str, str], origin: Origin) -> Child:
-        for mount in plan.mounts:
-            if not self._storage.bucket_exists(mount.bucket):
-                raise CannotRun(
-                    "VolumeMountFailed",
-                    f"Bucket '{mount.bucket}' of the mount at {mount.path} does not exist."
-                    " Create it, then deploy again.",
-                )
-        mounter = await self.mounter()
-        folder = self.folder / identity
-        binds = []
-        for number, mount in enumerate(plan.mounts):
-            view = await self._view(mount.bucket, folder / f"mount-{number}", mounter.mode)
-            binds.append(mounts.Bind(view.folder, mount.path))
-        env = {
-            **self._base_environment(folder),
-            **mounter.environ(plan.env, binds),
+    def _environment(
+        self, identity: str, plan: Plan, platform: Mapping[str, str], mounted: Mounted
+    ) -> dict[str, str]:  # fmt: skip
+        return {
+            **mounted.mounter.environ(plan.env, mounted.binds),
             **platform,
             "MODELSHELF_ENDPOINT": self._context.url,
-            "MODELSHELF_MOUNT_MODE": mounter.mode,
+            "MODELSHELF_MOUNT_MODE": mounted.mounter.mode,
             "MODELSHELF_BIND": "127.0.0.1",  # nobody but the front may reach an instance
             leftovers.ID_VARIABLE: identity,
         }
-        (folder / "root").mkdir(parents=True, exist_ok=True)
-        root = self._context.project_root
-        argv = mounter.argv(images.expand(plan.argv, env), root, binds, folder / "root")
-        return await self._spawn(identity, argv, env, origin, mounter.mode)
 
-    async def _spawn(
-        self, identity: str, argv: Sequence[str], env: Mapping[str, str], origin: Origin, mode: str
-    ) -> Child:
+    async def _open(
+        self, identity: str, plan: Plan, env: Mapping[str, str], origin: Origin, mounted: Mounted
+    ) -> Child:  # fmt: skip
+        root, empty = self._context.project_root, self.folder / identity / "root"
+        empty.mkdir(parents=True, exist_ok=True)
+        argv = mounted.mounter.argv(images.expand(plan.argv, env), root, mounted.binds, empty)
         # in the loop's own thread: the child's parent-death signal follows the thread that started it
-        popen = process.spawn(argv, cwd=self._context.project_root, env=env)
+        if mounted.stdin is None:
+            popen = process.spawn(argv, cwd=root, env=env)
+        else:
+            popen = process.spawn(argv, cwd=root, env=env, stdin=mounted.stdin)
+        mounted.started()
         leftovers.record(self._context.db, identity, popen.pid)
         output = Output(origin, self._write, self._context.now, self.logs / identity)
-        child = Child(identity, popen, output, mode)
+        child = Child(identity, popen, output, mounted.mounter.mode)
         self.children[identity] = child
         watcher = asyncio.create_task(self._watch(child))
         self._watchers.add(watcher)
@@ -177,38 +156,14 @@ class Sandboxes:
             await child.output.finish()
         except sqlite3.Error as error:  # a full disk: the end of the child must be known all the same
             log.warning("the end of %s was not recorded: %s", child.id, error)
-        folder = self.folder / child.id
-        self._forget_views(folder)
         if not child.exited.done():
             child.exited.set_result(code)
+        await self._forget(child.id)
+
+    async def _forget(self, identity: str) -> None:
+        folder = self.folder / identity
+        await self.mounting.close(identity, folder)
         await asyncio.to_thread(_remove, folder)
-
-    def _forget_views(self, folder: Path) -> None:
-        for views in self._views.values():
-            for path in [path for path in views if path.is_relative_to(folder)]:
-                del views[path]
-
-    async def _view(self, bucket: str, folder: Path, mode: str) -> View:
-        view = View(folder, sealed=mode == mounts.REWRITTEN)
-        self._views.setdefault(bucket, {})[folder] = view
-        # events that arrive between two steps are newer than the listing: View keeps the higher generation
-        gone = view.track_removals()
-        listing = [(each.name, Live(each.generation, each.body)) for each in self._storage.live_objects(bucket)]
-        for start in range(0, len(listing), _LISTING_STEP):
-            view.fill(
-                each for each in listing[start : start + _LISTING_STEP] if (each[0], each[1].generation) not in gone
-            )
-            await asyncio.sleep(0)
-        view.track_removals(stop=True)
-        return view
-
-    def _changed(self, event: ObjectEvent) -> None:
-        for view in list(self._views.get(event.bucket, {}).values()):
-            if event.kind == "finalized" and event.body is not None:
-                view.put(event.name, Live(event.generation, event.body))
-            elif event.kind in ("archived", "deleted"):
-                # an overwrite tells of the old generation first: wait for the new one, so that the name never vanishes
-                asyncio.get_running_loop().call_soon(view.drop, event.name, event.generation)
 
     def _base_environment(self, folder: Path) -> dict[str, str]:
         home, scratch = folder / "disk" / "home", folder / "disk" / "tmp"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,20 +45,9 @@ class View:
         self._sealed = sealed
         self._live: dict[str, Live] = {}
         self._folders: dict[tuple[str, ...], int] = {}
-        self._removed: set[tuple[str, int]] | None = None
         folder.mkdir(parents=True, exist_ok=True)
         if sealed:
             folder.chmod(0o555)
-
-    def fill(self, objects: Iterable[tuple[str, Live]]) -> None:
-        """Take over a whole listing."""
-        for name, live in objects:
-            self.put(name, live)
-
-    def track_removals(self, stop: bool = False) -> set[tuple[str, int]]:
-        """Remember (name, generation) of what is dropped from now on: a listing taken before must not revive it."""
-        self._removed = None if stop else set()
-        return self._removed if self._removed is not None else set()
 
     def put(self, name: str, live: Live) -> None:
         """A new live generation. An older generation than the known one changes nothing."""
@@ -74,8 +63,6 @@ class View:
 
     def drop(self, name: str, generation: int) -> None:
         """That generation is no longer live. Another generation than the known one changes nothing."""
-        if self._removed is not None:
-            self._removed.add((name, generation))
         known = self._live.get(name)
         if known is None or known.generation != generation:
             return

@@ -12,10 +12,12 @@ from scripts.localcloud.run import images
 from scripts.localcloud.run.container import DEFAULT_STARTUP, CannotRun, Probe, plan
 
 ROOT = Path("/somewhere/project")
-VOLUME = {
+VOLUME: dict[str, Any] = {
     "name": "m",
     "csi": {"driver": "gcsfuse.run.googleapis.com", "readOnly": True, "volumeAttributes": {"bucketName": "b"}},
 }
+BAD_ATTRIBUTES = {"bucketName": "b", "mountOptions": "implicit-dirs,no-such-flag=1"}
+BAD_VOLUME = {"name": "m", "csi": {**VOLUME["csi"], "volumeAttributes": BAD_ATTRIBUTES}}
 
 
 def pod(**container: Any) -> dict[str, Any]:
@@ -50,7 +52,7 @@ def test_defaults_and_declared_values() -> None:
         (pod(env=[{"name": "S", "valueFrom": {"secretKeyRef": {"name": "s"}}}]), "SecretsAccessCheckFailed"),
         (pod(startupProbe={"grpc": {}}), "ProbeUnsupported"),
         ({**pod(), "volumes": [{"name": "m", "secret": {"secretName": "s"}}]}, "VolumeUnsupported"),
-        ({**pod(), "volumes": [{**VOLUME, "csi": {**VOLUME["csi"], "readOnly": False}}]}, "VolumeUnsupported"),
+        ({**pod(volumeMounts=[{"name": "m", "mountPath": "/m"}]), "volumes": [BAD_VOLUME]}, "VolumeMountFailed"),
         ({**pod(volumeMounts=[{"name": "m", "mountPath": "/somewhere"}]), "volumes": [VOLUME]}, "VolumeMountFailed"),
         (
             {

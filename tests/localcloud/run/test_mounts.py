@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from scripts import process
-from scripts.localcloud.run.mounts import NAMESPACE, REWRITTEN, Bind, Mounter, detect, rewrite
+from scripts.localcloud.run.mounts import FUSE, NAMESPACE, REWRITTEN, Bind, Mounter, detect, rewrite
 
 ROOT = Path(__file__).parents[3]
 LOOK = (
@@ -34,12 +34,20 @@ def test_values_that_start_with_the_mount_path_are_rewritten() -> None:
     assert rewrite("see /models", binds) == "see /models"
     declared = {"P": "/a/b/c"}
     assert Mounter(REWRITTEN).environ(declared, binds) == {"P": "/real/d/c"}
-    assert Mounter(NAMESPACE).environ(declared, binds) == declared
+    assert Mounter(NAMESPACE).environ(declared, binds) == Mounter(FUSE).environ(declared, binds) == declared
+
+
+def test_a_simpler_way_works_where_a_better_one_does() -> None:
+    best = Mounter(NAMESPACE, user_namespace=True)
+    assert best.lowered(NAMESPACE) == best and best.lowered(REWRITTEN) == Mounter(REWRITTEN, user_namespace=True)
+    with pytest.raises(ValueError, match="'fuse' do not work on this machine; the best kind here is 'namespace'"):
+        best.lowered(FUSE)
 
 
 @pytest.mark.process
 def test_a_bind_appears_read_only_and_nothing_else_changes(tmp_path: Path) -> None:
-    mounter = asyncio.run(detect())
+    best = asyncio.run(detect())
+    mounter = best.lowered(NAMESPACE) if best.mode == FUSE else best
     for name in ("source", "root"):
         (tmp_path / name).mkdir()
     (tmp_path / "source" / "seen").write_text("x", encoding="utf-8")
@@ -72,7 +80,7 @@ def test_an_ordinary_user_gets_a_mode_that_works(tmp_path: Path) -> None:
         result = process.run([*drop, python, "-c", program], cwd=home)
     finally:
         shutil.rmtree(home)
-    assert result.stdout.split() in ([NAMESPACE, "True"], [REWRITTEN, "False"])
+    assert result.stdout.split() in ([FUSE, "True"], [NAMESPACE, "True"], [REWRITTEN, "False"])
 
 
 @pytest.mark.process

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ import pytest
 
 from scripts.localcloud.context import Context, Database
 from scripts.localcloud.run.container import DEFAULT_STARTUP, CannotRun, Mount, Plan
-from scripts.localcloud.run.mounts import REWRITTEN, Mounter
+from scripts.localcloud.run.mount_options import Options, parse
+from scripts.localcloud.run.mounts import REWRITTEN
 from scripts.localcloud.run.output import Origin
 from scripts.localcloud.run.sandbox import Sandboxes
 from scripts.localcloud.run.store import Store
@@ -31,7 +33,7 @@ class OneBucket:
     def bucket_exists(self, name: str) -> bool:
         return name == "here"
 
-    def live_objects(self, bucket: str, prefix: str = "") -> Iterator[StoredObject]:
+    def live_objects(self, bucket: str, prefix: str = "", first: str = "") -> Iterator[StoredObject]:
         yield self._object
 
 
@@ -47,7 +49,7 @@ def run(context: Context, body: Path, plan: Plan, entries: list[Any], *, later: 
     async def play() -> int:
         sandboxes = Sandboxes(context, OneBucket(body), entries.extend)
         sandboxes.clean()
-        sandboxes._mounter = asyncio.create_task(asyncio.sleep(0, Mounter(REWRITTEN)))
+        await sandboxes.mounting.choose(REWRITTEN)
         child = await sandboxes.open("one", plan, {"TOLD": "1"}, ORIGIN)
         if later is not None:
             context.publish(TOPIC, later)
@@ -59,9 +61,12 @@ def run(context: Context, body: Path, plan: Plan, entries: list[Any], *, later: 
     return asyncio.run(play())
 
 
-def plan(program: str, bucket: str = "here", **env: str) -> Plan:
+SEEN_AT_ONCE = parse("implicit-dirs,metadata-cache-ttl-secs=0", read_only=True)
+
+
+def plan(program: str, bucket: str = "here", options: Options = SEEN_AT_ONCE, **env: str) -> Plan:
     argv = (sys.executable, "-c", program)
-    return Plan(argv, env, (Mount(bucket, "/models"),), DEFAULT_STARTUP, None, 1, 10.0)
+    return Plan(argv, env, (Mount(bucket, "/models", options),), DEFAULT_STARTUP, None, 1, 10.0)
 
 
 @pytest.fixture
@@ -97,9 +102,11 @@ def test_what_a_container_leaves_running_ends_with_it(context: Context, body: Pa
         "raise SystemExit(5)\n"
     )
     assert run(context, body, plan(program), entries) == 5
-    left = int(entries[0]["textPayload"])
-    state = Path(f"/proc/{left}/stat")
-    assert not state.exists() or state.read_text(encoding="ascii").split(")")[1].split()[0] == "Z"
+    state = Path(f"/proc/{int(entries[0]['textPayload'])}/stat")
+    deadline = time.monotonic() + 30  # it sleeps for a minute by itself; the kernel ends what was killed when it can
+    while state.exists() and state.read_text(encoding="ascii").split(")")[1].split()[0] != "Z":
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 @pytest.mark.process
@@ -111,6 +118,14 @@ def test_much_output_is_cut_and_kept_in_order(context: Context, body: Path) -> N
     assert [len(texts[0]), *texts[1:]] == [256 << 10, "after", "no end of line"]
     raw = (context.state / "run" / "logs" / "one.stdout.log").read_bytes()
     assert len(raw) == 1_000_000 + len("\nafter\nno end of line")
+
+
+@pytest.mark.process
+def test_a_writable_mount_needs_fuse(context: Context, body: Path) -> None:
+    with pytest.raises(CannotRun, match="/dev/fuse") as caught:
+        run(context, body, plan("", options=parse("", read_only=False)), [])
+    assert caught.value.reason == "VolumeUnsupported"
+    assert os.listdir(context.state / "run" / "instances") == []  # noqa: PTH208
 
 
 @pytest.mark.process

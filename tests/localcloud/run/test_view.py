@@ -87,12 +87,8 @@ def test_folder_objects_are_folders(tmp_path: Path, bodies: Path) -> None:
     assert seen(view) == {}
 
 
-def test_what_was_removed_during_the_listing_stays_away(tmp_path: Path, bodies: Path) -> None:
+def test_a_body_that_is_gone_already_is_not_shown(tmp_path: Path) -> None:
     view = View(tmp_path / "view")
-    gone = view.track_removals()
-    view.drop("x", 7)
-    assert gone == {("x", 7)}
-    view.track_removals(stop=True)
     view.put("y", Live(1, tmp_path / "no-such-body"))
     assert seen(view) == {}
 
