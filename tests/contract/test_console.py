@@ -67,7 +67,7 @@ class Page(HTMLParser):
 
 def send(standin: Any, method: str, path: str, body: str = "", headers: dict[str, str] | None = None) -> Any:
     """One request, no redirect followed: (status, headers, text)."""
-    connection = http.client.HTTPConnection("127.0.0.1", standin.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", standin.port, timeout=60)
     try:
         connection.request(method, path, body.encode() or None, headers or {})
         answer = connection.getresponse()
@@ -137,7 +137,7 @@ def json_of(standin: Any, panel: str) -> Any:
     return standin.get(f"/_local/console/{panel}.json")
 
 
-def wait(done: Any, limit_s: float = 20.0) -> None:
+def wait(done: Any, limit_s: float = 60.0) -> None:
     until = time.monotonic() + limit_s
     while not done():
         assert time.monotonic() < until, "it did not come to pass"

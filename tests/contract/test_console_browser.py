@@ -47,7 +47,7 @@ class Tab:
         self._number += 1
         await self._socket.send_json({"id": self._number, "method": method, "params": parameters})
         while True:
-            message = await self._socket.receive_json(timeout=30)
+            message = await self._socket.receive_json(timeout=60)
             if message.get("id") == self._number:
                 return message["result"]
             if message.get("method") == "Log.entryAdded" and message["params"]["entry"]["level"] == "error":
@@ -58,7 +58,7 @@ class Tab:
     async def js(self, expression: str) -> Any:
         return (await self.do("Runtime.evaluate", expression=expression, returnByValue=True))["result"].get("value")
 
-    async def until(self, expression: str, limit_s: float = 20.0) -> None:
+    async def until(self, expression: str, limit_s: float = 60.0) -> None:
         end = time.monotonic() + limit_s
         while not await self.js(expression):
             assert time.monotonic() < end, f"never true: {expression}"
@@ -87,11 +87,11 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int | None]:
         yield _devtools(profile / "DevToolsActivePort")
     finally:
         running.terminate()
-        running.wait(timeout=30)
+        running.wait(timeout=60)
 
 
 def _devtools(told: Path) -> int:
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while not (told.exists() and "\n" in told.read_text()):
         assert time.monotonic() < end, "Chromium did not start"
         time.sleep(0.05)

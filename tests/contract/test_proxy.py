@@ -17,7 +17,7 @@ def ask(shared_standin: Any) -> Callable[..., tuple[int, Any]]:
     """Status and JSON (or text) of one request whose target is sent exactly as given."""
 
     def send(method: str, target: str, body: Any = None, host: str = "") -> tuple[int, Any]:
-        connection = http.client.HTTPConnection("127.0.0.1", shared_standin.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", shared_standin.port, timeout=60)
         connection.putrequest(method, target, skip_host=bool(host))
         if host:
             connection.putheader("Host", host)

@@ -29,7 +29,7 @@ def ask(shared_standin: Any) -> Ask:
     """Status, headers and body of a request to a registry's host through the proxy, or ("") to the port itself."""
 
     def send(method: str, path: str, host: str = HOST, accept: str = "*/*") -> tuple[int, dict[str, str], bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", shared_standin.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", shared_standin.port, timeout=60)
         connection.request(method, f"http://{host}{path}" if host else path, headers={"Accept": accept})
         answer = connection.getresponse()
         told = {key.lower(): value for key, value in answer.getheaders()}

@@ -17,7 +17,7 @@ DATA = bytes(range(256)) * 40
 
 
 def _get(port: int, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request(method, path, headers={key.replace("_", "-"): value for key, value in headers.items()})
     answer = connection.getresponse()
     body = answer.read()
@@ -98,7 +98,7 @@ def test_the_client_reads_parts_chunks_and_streams(bucket: Any, path: str) -> No
 def test_a_reader_keeps_what_it_opened_while_the_object_is_deleted(shared_standin: Any, bucket: Any) -> None:
     data = os.urandom(24 << 20)
     bucket.blob("going").upload_from_string(data)
-    connection = http.client.HTTPConnection("127.0.0.1", shared_standin.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", shared_standin.port, timeout=60)
     connection.request("GET", f"/storage/v1/b/{bucket.name}/o/going?alt=media")
     answer = connection.getresponse()
     head = answer.read(1000)

@@ -58,7 +58,7 @@ def test_access_lists_exist_only_without_uniform_access(shared_standin: Any, cli
     bucket.iam_configuration.uniform_bucket_level_access_enabled = True
     bucket.patch()
     with pytest.raises(urllib.error.HTTPError, match="400"):
-        urllib.request.urlopen(f"{shared_standin.url}/storage/v1/b/{bucket.name}/acl", timeout=20)
+        urllib.request.urlopen(f"{shared_standin.url}/storage/v1/b/{bucket.name}/acl", timeout=60)
 
 
 def test_a_policy_s_etag_counts_in_both_alphabets_of_base64(client: Any, bucket: Any) -> None:

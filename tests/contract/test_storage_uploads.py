@@ -28,7 +28,7 @@ class Wire:
     def __init__(self, port: int, bucket: str) -> None:
         self.port = port
         self.path = f"/upload/storage/v1/b/{bucket}/o"
-        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
 
     def call(self, method: str, query: str, body: Any = b"", **headers: str) -> tuple[int, dict[str, str], Any]:
         path = query if query.startswith("/") else f"{self.path}?{query}"
@@ -225,12 +225,12 @@ def test_a_refused_upload_leaves_the_connection_usable(wire: Wire, bucket: Any) 
 
 def test_expect_continue(shared_standin: Any, bucket: Any) -> None:
     head = "POST /upload/storage/v1/b/{}/o?uploadType=media&name=x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n"
-    with socket.create_connection(("127.0.0.1", shared_standin.port), timeout=10) as waiting:
+    with socket.create_connection(("127.0.0.1", shared_standin.port), timeout=60) as waiting:
         waiting.sendall((head.format(bucket.name) + "Expect: 100-continue\r\n\r\n").encode())
         assert waiting.recv(100).startswith(b"HTTP/1.1 100 ")
         waiting.sendall(b"data")
         assert waiting.recv(100).startswith(b"HTTP/1.1 200 ")
-    with socket.create_connection(("127.0.0.1", shared_standin.port), timeout=10) as refused:
+    with socket.create_connection(("127.0.0.1", shared_standin.port), timeout=60) as refused:
         refused.sendall((head.format("never-made") + "Expect: 100-continue\r\n\r\n").encode())
         answer = refused.makefile("rb").read()  # to the end: the server closes
         assert answer.startswith(b"HTTP/1.1 404 ") and b"connection: close" in answer.lower()

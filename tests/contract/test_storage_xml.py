@@ -51,7 +51,7 @@ Ask = Callable[..., Answer]
 @pytest.fixture
 def ask(shared_standin: Any) -> Ask:
     def send(method: str, path: str, body: bytes = b"", query: Any = None, **headers: str) -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", shared_standin.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", shared_standin.port, timeout=60)
         target = quote(path) + ("?" + (query if isinstance(query, str) else urlencode(query)) if query else "")
         connection.request(method, target, body or None, {key.replace("_", "-"): text for key, text in headers.items()})
         answer = connection.getresponse()
@@ -290,7 +290,7 @@ def test_signed_urls_of_the_library_work_until_they_expire(bucket: Any, shared_s
         )
         url = re.sub(r"X-Goog-Date=[^&]+", f"X-Goog-Date={made}", url) if version == "v4" else url
         try:
-            with urllib.request.urlopen(urllib.request.Request(url, body, method=method), timeout=20) as answer:
+            with urllib.request.urlopen(urllib.request.Request(url, body, method=method), timeout=60) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             return error.code, error.read()

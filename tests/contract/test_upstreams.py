@@ -140,9 +140,9 @@ def test_the_synthetic_model_becomes_an_ollama_store(shared_standin: Any, tmp_pa
 def test_credentials_sent_to_the_blob_host_would_be_noticed(shared_standin: Any) -> None:
     url = f"{shared_standin.url}/upstream/huggingface/{MINILM}/resolve/main/model.safetensors"
     told = {"Authorization": f"Bearer {TOKEN}", "Range": "bytes=0-9"}
-    link = requests.get(url, headers=told, timeout=10, allow_redirects=False).headers["location"]
-    assert requests.get(link, headers=told, timeout=10).status_code == 400
-    assert requests.get(link, headers={"Range": "bytes=0-9"}, timeout=10).status_code == 206
+    link = requests.get(url, headers=told, timeout=60, allow_redirects=False).headers["location"]
+    assert requests.get(link, headers=told, timeout=60).status_code == 400
+    assert requests.get(link, headers={"Range": "bytes=0-9"}, timeout=60).status_code == 206
     # Both sources carry a token to their upstream and still get the bytes from that host.
     for spec in (ENCODER, CHAT):
         source = sources(shared_standin)[spec.kind]
