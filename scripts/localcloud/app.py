@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 
-from scripts.localcloud import partial, proxy
+from scripts.localcloud import partial, proxy, schema
 from scripts.localcloud.context import Context, HostRoom, Room
 from scripts.localcloud.recording import Recorder
 from scripts.localcloud.traffic import operations, pacing
@@ -138,7 +138,7 @@ class App:
 
 async def _carry(match: Match, request: Request) -> Response:
     """Send a call through its gate to its handler, and answer what its client wants of it."""
-    request.params = match.params
+    schema.enter(match, request)
     if request.query.get("fields") and request.raw_path.startswith(_APIS):
         mask = partial.parse(request.query["fields"])
 

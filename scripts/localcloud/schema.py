@@ -1,7 +1,8 @@
 """Checks request bodies against the field names and types of Google's own discovery document.
 
-Refuses unknown fields as Google does ("Unknown name … Cannot find field."). The document is read as data from the
-installed google-api-python-client; where that is absent nothing is checked.
+Refuses unknown fields as Google does ("Unknown name … Cannot find field."); Cloud Storage alone, whose front is older
+than that of the other APIs, overlooks them, and refuses values of a wrong type only. The document is read as data from
+the installed google-api-python-client; where that is absent nothing is checked.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from scripts.localcloud.web import ApiError
+from scripts.localcloud.web import ApiError, Match, Request
 
 _WHOLE = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -24,16 +25,78 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9:]{8}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:?[0-9]{2})")
+_FORMATS = {
+    "byte": re.compile(r"[A-Za-z0-9+/_-]*={0,2}"),
+    "date": re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}"),
+    "date-time": _TIME,
+    "google-datetime": _TIME,
+    "google-duration": re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,9})?s"),
+}
+_WELL_KNOWN = {
+    "google-datetime": "type.googleapis.com/google.protobuf.Timestamp",
+    "google-duration": "type.googleapis.com/google.protobuf.Duration",
+    "byte": "TYPE_BYTES",
+}
+_RANGES = {
+    "int32": (-(2**31), 2**31 - 1),
+    "uint32": (0, 2**32 - 1),
+    "int64": (-(2**63), 2**63 - 1),
+    "uint64": (0, 2**64 - 1),
+}
+_VERSION = re.compile(r"/(v[0-9]+)(?:/|$)")
+
+
+def enter(match: Match, request: Request) -> None:
+    """Give a request what its path says, and have its body checked against the method that it calls."""
+    request.params = match.params
+    request.accept = functools.partial(accepted, match.operation, request.raw_path)
+
+
+def accepted(operation: str, path: str, value: Any) -> Any:
+    """The body of a call of Google's method `operation` as it is taken: of Cloud Storage's without what it overlooks.
+
+    path is the request's (it tells the version of the API). Raises ApiError 400.
+    """
+    api, version = operation.partition(".")[0], _VERSION.search(path)
+    document = f"{api}.{version[1] if version else 'v1'}"
+    name = _requests(document).get(operation, "")
+    if not name:
+        return value
+    if api == "storage":
+        return _known(_schemas(document), {"$ref": name}, value, "")
+    check(document, name, value, "" if name.endswith("Request") else name[0].lower() + name[1:])
+    return value
+
+
 @functools.cache
+def _requests(document: str) -> dict[str, str]:
+    """The schemas of the bodies of an API's methods, by the methods' ids."""
+    found: dict[str, str] = {}
+    waiting = [_document(document)]
+    while waiting:
+        resource = waiting.pop()
+        waiting += resource.get("resources", {}).values()
+        for method in resource.get("methods", {}).values():
+            found[method["id"]] = method.get("request", {}).get("$ref", "")
+    return found
+
+
 def _schemas(document: str) -> dict[str, Any]:
+    schemas: dict[str, Any] = _document(document).get("schemas", {})
+    return schemas
+
+
+@functools.cache
+def _document(document: str) -> dict[str, Any]:
     found = importlib.util.find_spec("googleapiclient")
     if found is None or not found.origin:
         return {}
     path = Path(found.origin).parent / "discovery_cache" / "documents" / f"{document}.json"
     if not path.exists():
         return {}
-    schemas: dict[str, Any] = json.loads(path.read_bytes())["schemas"]
-    return schemas
+    read: dict[str, Any] = json.loads(path.read_bytes())
+    return {key: read[key] for key in ("schemas", "methods", "resources") if key in read}
 
 
 def check(document: str, name: str, value: Any, root: str) -> None:
@@ -67,12 +130,10 @@ def _check(schemas: dict[str, Any], schema: dict[str, Any], value: Any, place: s
         for key, item in value.items():
             inner = properties.get(key, others)
             if inner is None and properties:
-                raise ApiError(
-                    400,
-                    f"Invalid JSON payload received. Unknown name \"{key}\" at '{place}': Cannot find field.",
-                )
+                at = f" at '{place}'" if place else ""
+                raise ApiError(400, f'Invalid JSON payload received. Unknown name "{key}"{at}: Cannot find field.')
             if inner is not None:
-                _check(schemas, inner, item, f"{place}.{key}")
+                _check(schemas, inner, item, f"{place}.{key}".lstrip("."))
     elif kind == "array":
         if not isinstance(value, list):
             raise _wrong(place, value, "a list")
@@ -81,16 +142,52 @@ def _check(schemas: dict[str, Any], schema: dict[str, Any], value: Any, place: s
                 raise _wrong(f"{place}[{index}]", item, "a value")
             _check(schemas, schema.get("items", {}), item, f"{place}[{index}]")
     elif kind in _TYPES:
-        wide = kind == "string" and schema.get("format") in ("int64", "uint64")  # travels as text, accepted as number
-        _check_scalar("integer" if wide else kind, value, place)
+        _check_scalar(schema, kind, value, place)
 
 
-def _check_scalar(kind: str, value: Any, place: str) -> None:
+def _known(schemas: dict[str, Any], schema: dict[str, Any], value: Any, place: str) -> Any:
+    """The value without fields that a schema does not have. Raises ApiError 400 for a value of a wrong type."""
+    schema = schemas.get(schema.get("$ref", ""), schema)
+    kind = schema.get("type")
+    if value is None:
+        return None
+    if kind == "object" and isinstance(value, dict):
+        properties, others = schema.get("properties", {}), schema.get("additionalProperties")
+        wanted = {key: properties.get(key, others) for key in value}
+        return {
+            key: _known(schemas, inner, value[key], f"{place}.{key}".lstrip("."))
+            for key, inner in wanted.items()
+            if inner is not None
+        }
+    if kind == "array" and isinstance(value, list):
+        items, given = schema.get("items", {}), [item for item in value if item is not None]
+        return [_known(schemas, items, item, f"{place}[{index}]") for index, item in enumerate(given)]
+    try:
+        _check(schemas, schema, value, place)
+    except ApiError as error:
+        raise ApiError(400, error.message, "invalid") from None
+    return value
+
+
+def _check_scalar(schema: dict[str, Any], kind: str, value: Any, place: str) -> None:
+    form = schema.get("format", "")
+    if kind == "string" and "enum" in schema:
+        # by name or by number
+        fits = value in schema["enum"] if isinstance(value, str) else type(value) is int
+        if not fits:
+            raise _wrong(place, value, "TYPE_ENUM")
+        return
+    if kind == "string" and form in ("int64", "uint64"):
+        kind = "integer"  # travels as text, accepted as number
     fits = isinstance(value, _TYPES[kind]) and (kind == "boolean") >= isinstance(value, bool)
     if fits and kind == "integer":
         fits = value.is_integer() if isinstance(value, float) else _WHOLE.fullmatch(str(value)) is not None
     if not fits:
         raise _wrong(place, value, f"TYPE_{kind.upper()}")
+    if form in _RANGES and not _RANGES[form][0] <= int(value) <= _RANGES[form][1]:
+        raise _wrong(place, value, f"TYPE_{form.upper()}")
+    if form in _FORMATS and _FORMATS[form].fullmatch(value) is None:
+        raise _wrong(place, value, _WELL_KNOWN.get(form, f"TYPE_{form.upper()}"))
 
 
 def _wrong(place: str, value: Any, expected: str) -> ApiError:

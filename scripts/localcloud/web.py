@@ -83,6 +83,7 @@ class Request:
     gate: Gate = _straight
     call: Any = None  # what the gate knows of this request
     outer: Request | None = None
+    accept: Callable[[Any], Any] | None = None  # checks a body and says what of it counts; raises ApiError 400
 
     @property
     def path(self) -> str:
@@ -137,7 +138,7 @@ class Request:
         value = await self.json()
         if not isinstance(value, dict):
             raise ApiError(400, "Expected a JSON object", "parseError")
-        return value
+        return value if self.accept is None else self.accept(value)
 
 
 @dataclass(frozen=True)

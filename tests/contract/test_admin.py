@@ -106,8 +106,9 @@ def test_kms_refuses_what_it_cannot_vouch_for(apis: Apis) -> None:
     assert "imitated here" in refused(keys.create(parent=ring, cryptoKeyId="rsa", body=rsa))[1]
     assert refused(keys.create(parent=ring, cryptoKeyId="signing", body={"purpose": "ENCRYPT_DECRYPT"}))[0] == 409
     assert refused(keys.get(name=f"{ring}/cryptoKeys/none"))[0] == 404
-    soon = {"purpose": "ENCRYPT_DECRYPT", "destroyScheduledDuration": "soon"}
-    assert "86400s" in refused(keys.create(parent=ring, cryptoKeyId="soon", body=soon))[1]
+    for text, words in (("soon", "google.protobuf.Duration"), ("5s", "86400s")):
+        soon = {"purpose": "ENCRYPT_DECRYPT", "destroyScheduledDuration": text}
+        assert words in refused(keys.create(parent=ring, cryptoKeyId="soon", body=soon))[1]
     symmetric = keys.create(parent=ring, cryptoKeyId="cmek", body={"purpose": "ENCRYPT_DECRYPT"})
     made = apis.do("cloudkms.v1", symmetric, "CryptoKey")
     assert made["primary"]["algorithm"] == "GOOGLE_SYMMETRIC_ENCRYPTION"

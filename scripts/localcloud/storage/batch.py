@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import Any
 from urllib.parse import urlsplit
 
+from scripts.localcloud import schema
 from scripts.localcloud.storage.multipart import boundary_of
 from scripts.localcloud.web import ApiError, Request, Response, Route, Router, parse_query
 
@@ -78,7 +79,7 @@ class Batch:
             _receiving(body), extensions=outer.extensions, raw_query=url.query, outer=outer,
         )  # fmt: skip
         found = self._router.find(inner.method, inner.raw_path)
-        inner.params = found.params
+        schema.enter(found, inner)
         return await outer.gate(found, inner)
 
 

@@ -11,6 +11,7 @@ from scripts.localcloud.web import ApiError
 
 PARENT = "projects/p/locations/r"
 NOW = "2026-11-20T02:00:00Z"
+LATER = "2026-11-21T02:00:00Z"
 BODY: dict[str, Any] = {
     "name": f"{PARENT}/jobs/nightly",
     "schedule": "0 2 * * *",
@@ -30,14 +31,14 @@ def test_a_patch_changes_what_its_mask_names() -> None:
     job = model.new_job({**BODY, "description": "old"}, PARENT, NOW)
     target = {"uri": "http://127.0.0.1/x"}
     patched = model.patched(
-        job, {"httpTarget": target, "schedule": "1 1 * * *"}, "http_target.uri,description", "later"
+        job, {"httpTarget": target, "schedule": "1 1 * * *"}, "http_target.uri,description", LATER
     )
     assert patched["httpTarget"] == {**job["httpTarget"], **target}
     assert patched["schedule"] == "0 2 * * *" and "description" not in patched
-    assert patched["userUpdateTime"] == "later"
-    assert model.patched(job, {"schedule": "1 1 * * *"}, "", "later")["schedule"] == "1 1 * * *"
+    assert patched["userUpdateTime"] == LATER
+    assert model.patched(job, {"schedule": "1 1 * * *"}, "", LATER)["schedule"] == "1 1 * * *"
     with pytest.raises(ApiError, match="state"):
-        model.patched(job, {"state": "PAUSED"}, "state", "later")
+        model.patched(job, {"state": "PAUSED"}, "state", LATER)
 
 
 @pytest.mark.parametrize("schedule", ["*/5 * * * *", "0 0,12 1-15 jan-mar mon", "every 24 hours", "59 23 31 12 7"])
