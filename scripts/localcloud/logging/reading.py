@@ -59,9 +59,10 @@ class Matched:
 class Reader:
     """page() for who lists, since() for who counts every entry once."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, longest_s: float = LONGEST_S) -> None:
         row = db.row("SELECT file FROM pragma_database_list WHERE name = 'main'")
         self._path = str(row["file"]) if row else ""
+        self._longest_s = longest_s
         self._local = threading.local()
         self._threads: concurrent.futures.ThreadPoolExecutor | None = None
 
@@ -88,7 +89,7 @@ class Reader:
                     return Page(found, Position(row["at"], row["id"]))
             return Page(found, None)
 
-        return await self._apart(look)
+        return await self._apart(look, self._longest_s)
 
     async def since(
         self,
@@ -129,7 +130,7 @@ class Reader:
         finally:
             cursor.close()  # or the snapshot stays, and the write-ahead log grows
 
-    async def _apart(self, look: Callable[[Callable[[], bool]], _T], longest_s: float = LONGEST_S) -> _T:
+    async def _apart(self, look: Callable[[Callable[[], bool]], _T], longest_s: float) -> _T:
         if self._threads is None:
             self._threads = concurrent.futures.ThreadPoolExecutor(_THREADS, "log-search")
         until, left = time.monotonic() + longest_s, threading.Event()
