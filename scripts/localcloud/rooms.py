@@ -25,7 +25,7 @@ def open_rooms(context: Context, stopping: asyncio.Event) -> dict[str, Room]:
     rooms["traffic"] = TrafficRoom(context)
     storage = rooms["storage"] = StorageRoom(context)
     logging = rooms["logging"] = LoggingRoom(context)
-    run = rooms["run"] = RunRoom(context, storage, logging)
+    run = rooms["run"] = RunRoom(context, storage, logging, timing.clock)
     scheduler = rooms["scheduler"] = SchedulerRoom(context, timing.clock, logging)
     rooms["admin"] = AdminRoom(context)
     rooms["monitoring"] = MonitoringRoom(context, timing.clock, storage, run, logging)

@@ -13,7 +13,7 @@ from scripts.localcloud.context import REGION, Context
 from scripts.localcloud.run import conditions, documents, traffic
 from scripts.localcloud.run.conditions import FALSE, TRUE, UNKNOWN
 from scripts.localcloud.run.container import CannotRun, plan
-from scripts.localcloud.run.fleet import Fleet
+from scripts.localcloud.run.fleet import Fleet, Say
 from scripts.localcloud.run.front import Backend
 from scripts.localcloud.run.instance import FAILED, READY, Identity, Instance
 from scripts.localcloud.run.sandbox import Sandboxes
@@ -45,11 +45,14 @@ class Route:
 class Controller:
     """One reconciling task per service; a newer generation supersedes the one being worked on."""
 
-    def __init__(self, context: Context, store: Store, sandboxes: Sandboxes, session: aiohttp.ClientSession) -> None:
+    def __init__(
+        self, context: Context, store: Store, sandboxes: Sandboxes, session: aiohttp.ClientSession, say: Say
+    ) -> None:
         self._context = context
         self._store = store
         self._sandboxes = sandboxes
         self._session = session
+        self._say = say
         self._work: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._closing = False
@@ -145,7 +148,7 @@ class Controller:
         metadata = document["metadata"]
         how = plan(document["spec"], metadata.get("annotations") or {}, self._context.project_root)
         identity = Identity(project, REGION, service, metadata["name"])
-        fleet = Fleet(self._context, identity, how, self._sandboxes, self._session)
+        fleet = Fleet(self._context, identity, how, self._sandboxes, self._session, self._say)
         self.fleets[project, metadata["name"]] = fleet
         return fleet
 

@@ -13,7 +13,9 @@ from typing import Any
 
 import aiohttp
 
+from scripts.localcloud.context import Context
 from scripts.localcloud.run import probes
+from scripts.localcloud.run.connections import Pool
 from scripts.localcloud.run.container import CannotRun, Plan
 from scripts.localcloud.run.output import Origin
 from scripts.localcloud.run.sandbox import GRACE_S, Child, Sandboxes
@@ -47,21 +49,28 @@ class Instance:
     """Starts, probes, watches and stops one container that serves. on_change is called at every change of state."""
 
     def __init__(
-        self, identity: Identity, plan: Plan, now: str, on_change: Callable[[Instance], None], restarts: int = 0
-    ) -> None:
+        self, identity: Identity, plan: Plan, context: Context, on_change: Callable[[Instance], None], why: str = "",
+        restarts: int = 0,
+    ) -> None:  # fmt: skip
         self.id = secrets.token_hex(32)
         self.identity = identity
         self.plan = plan
+        self.why = why
         self.state = STARTING
         self.problem = ""
         self.reason = ""
-        self.started_at = now
+        self.started_at = context.now()
+        self.start_s = 0.0  # how long it took, on the machine's clock
+        self.ready_since = self.idle_since = context.clock()
         self.restarts = restarts
         self.in_flight = 0
         self.port = 0
+        self.pool = Pool(0)
         self.child: Child | None = None
         self.idle = asyncio.Event()
         self.idle.set()
+        self._context = context
+        self._began = asyncio.get_running_loop().time()
         self._on_change = on_change
         self._watcher: asyncio.Task[None] | None = None
 
@@ -85,12 +94,15 @@ class Instance:
             "started_at": self.started_at,
             "restarts": self.restarts,
             "in_flight": self.in_flight,
+            "cold_start_ms": round(self.start_s * 1000) if self.start_s else None,
+            "started_for": self.why.partition(" ")[0],
         }
 
     async def start(self, sandboxes: Sandboxes, session: aiohttp.ClientSession) -> bool:
         """Start the container and wait for its startup probe; False leaves reason and problem."""
         try:
             self.port = _free_port()
+            self.pool = Pool(self.port)
             names = {
                 "PORT": str(self.port),
                 "K_SERVICE": self.identity.service,
@@ -104,6 +116,7 @@ class Instance:
         if self.state != STARTING:  # stopped while its mounts were made
             await child.stop(0.0)
             return False
+        child.output.say("INFO", f"Starting new instance. Reason: {self.why}")
         problem = await self._started(child, session)
         if self.state != STARTING:  # stopped meanwhile
             return False
@@ -112,7 +125,10 @@ class Instance:
             tail = child.output.last_lines() or f"(none; exit code {code})"
             self._fail("HealthCheckContainerError", f"{problem} Last log lines of instance {self.id[:12]}:\n{tail}")
             return False
-        child.output.say("INFO", f"{self._probe_name('STARTUP')} probe succeeded for port {self.port}.")
+        self.start_s = asyncio.get_running_loop().time() - self._began
+        self.ready_since = self.idle_since = self._context.clock()
+        took = f"{self.start_s * 1000:.0f} ms after the instance was started"
+        child.output.say("INFO", f"{self._probe_name('STARTUP')} probe succeeded for port {self.port}, {took}.")
         self._move(READY)
         self._watcher = asyncio.create_task(self._watch(child, session))
         return True
@@ -125,6 +141,7 @@ class Instance:
         if self.in_flight and drain_s:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.idle.wait(), drain_s)
+        self.pool.close()
         if self.child is not None:
             await self.child.stop(grace_s)
         self._move(STOPPED)

@@ -30,7 +30,9 @@ class LocalApi:
     async def _list(self, request: Request) -> Response:
         service = request.query.get("service")
         found = [each for each in self._controller.instances() if service in (None, each.identity.service)]
-        return Response.of_json({"instances": [each.describe() for each in found]})
+        fleets = [each for each in self._controller.fleets.values() if service in (None, each.identity.service)]
+        revisions = [each.describe() for each in fleets]
+        return Response.of_json({"instances": [each.describe() for each in found], "revisions": revisions})
 
     async def _add(self, request: Request) -> Response:
         """{"count": N}: N further instances of the serving revision; answers when each is ready or failed."""

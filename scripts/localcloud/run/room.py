@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import aiohttp
 
+from scripts.localcloud.clock import Clock
 from scripts.localcloud.context import Context
+from scripts.localcloud.logging.store import Row
 from scripts.localcloud.run.controller import Controller
 from scripts.localcloud.run.executions import Executions
 from scripts.localcloud.run.front import Front
+from scripts.localcloud.run.idle import IdleTimer
 from scripts.localcloud.run.image_store import ImageStore
 from scripts.localcloud.run.jobs import Jobs
 from scripts.localcloud.run.local_api import LocalApi
@@ -20,6 +23,7 @@ from scripts.localcloud.run.mount_api import MountApi
 from scripts.localcloud.run.mounting import Buckets
 from scripts.localcloud.run.regions import Regions
 from scripts.localcloud.run.registry import Registry
+from scripts.localcloud.run.requestlog import Platform, RequestLog
 from scripts.localcloud.run.sandbox import Sandboxes
 from scripts.localcloud.run.services import Services
 from scripts.localcloud.run.store import Store
@@ -27,8 +31,6 @@ from scripts.localcloud.run.v2 import V2
 from scripts.localcloud.web import Handler, Route
 
 log = logging.getLogger("localcloud")
-# an instance's own server closes idle connections after some seconds: ours must go first, or a request is lost
-_IDLE_CONNECTION_S = 2.0
 
 
 class Entries(Protocol):
@@ -36,28 +38,31 @@ class Entries(Protocol):
 
     def write(self, entries: Sequence[dict[str, Any]]) -> None: ...
 
+    def write_requests(self, rows: Sequence[Row]) -> None: ...
+
+    def before_reading(self, flush: Callable[[], None]) -> None: ...
+
 
 class RunRoom:
     """Wires the parts together; they are the modules beside this one."""
 
-    def __init__(self, context: Context, storage: Buckets, logging: Entries) -> None:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_CONNECTION_S),
+    def __init__(self, context: Context, storage: Buckets, logging: Entries, clock: Clock) -> None:
+        self._session = aiohttp.ClientSession(  # for probes
+            connector=aiohttp.TCPConnector(limit=0, force_close=True),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None),
             auto_decompress=False,
-            read_bufsize=256 << 10,
-            max_line_size=64 << 10,
-            max_field_size=64 << 10,
             trust_env=False,
         )
-        # aiohttp would send a GET again to whoever owns the port by then; the front decides about that itself
-        self._session._retry_connection = False
         self._store = Store(context)
         self._sandboxes = Sandboxes(context, storage, logging.write)
-        self._controller = Controller(context, self._store, self._sandboxes, self._session)
+        self._requests = RequestLog(context, logging.write_requests)
+        logging.before_reading(self._requests.flush)
+        say = Platform(context, logging.write).say
+        self._controller = Controller(context, self._store, self._sandboxes, self._session, say)
+        clock.add(IdleTimer(self._controller.fleets.values))
         self._executions = Executions(context, self._store, self._sandboxes)
-        self._front = Front(self._session, self._controller.find)
+        self._front = Front(context, self._controller.find, self._requests)
         self._images = ImageStore(context)
         self._services = Services(context, self._store, self._controller, self._images)
         self._registry = Registry(self._images)
@@ -86,6 +91,7 @@ class RunRoom:
     async def stop(self) -> None:
         """Stop executions and instances (SIGTERM, then SIGKILL)."""
         await asyncio.gather(self._executions.close(), self._controller.close())
+        self._requests.flush()
         await self._sandboxes.close()
         await self._session.close()
 
