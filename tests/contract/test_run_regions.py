@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 from typing import Any
 
 import pytest
@@ -30,6 +32,40 @@ def test_services_of_all_regions_are_listed(cloud: Cloud) -> None:
     assert len(found["items"]) == 1, "a project's number is as good as its id"
 
 
+def test_the_form_with_a_location_is_the_same_api(cloud: Cloud) -> None:
+    locations = api(cloud.url, "run", "v1").projects().locations()
+    locations.services().create(parent=PLACE, body=service("located")).execute()
+    revision = cloud.settled("located")["status"]["latestReadyRevisionName"]
+    assert locations.services().get(name=f"{PLACE}/services/located").execute() == cloud.get("located")
+    assert locations.revisions().get(name=f"{PLACE}/revisions/{revision}").execute() == cloud.revision(revision)
+    assert len(locations.routes().list(parent=PLACE).execute()["items"]) >= 1
+    locations.services().delete(name=f"{PLACE}/services/located").execute()
+    with pytest.raises(HttpError, match="404"):
+        locations.services().get(name=f"{PLACE}/services/located").execute()
+
+
+@pytest.mark.parametrize("host", ["us-central1-run.googleapis.com", "run.us-central1.rep.googleapis.com"])
+def test_another_region_has_nothing(cloud: Cloud, host: str) -> None:
+    name = host.replace(".", "-")[:40]
+    cloud.create(service(name))
+    address, _, port = cloud.url.removeprefix("http://").partition(":")
+
+    def ask(method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        connection = http.client.HTTPConnection(address, int(port), timeout=60)
+        connection.request(method, f"http://{host}{path}", body=None if body is None else json.dumps(body))
+        answer = connection.getresponse()
+        found = json.loads(answer.read())
+        connection.close()
+        return answer.status, found
+
+    services = "/apis/serving.knative.dev/v1/namespaces/demo/services"
+    assert ask("GET", services)[1]["items"] == []
+    status, told = ask("GET", f"{services}/{name}")
+    assert status == 404 and "in region 'us-central1'" in told["error"]["message"]
+    status, told = ask("POST", services, service("there"))
+    assert status == 404 and "has the region europe-west1 only" in told["error"]["message"]
+
+
 @pytest.mark.parametrize("kind", ["services", "jobs"])
 def test_a_policy_is_kept_until_its_owner_goes(cloud: Cloud, kind: str) -> None:
     def make() -> None:
@@ -48,6 +84,8 @@ def test_a_policy_is_kept_until_its_owner_goes(cloud: Cloud, kind: str) -> None:
     assert "bindings" not in empty
     policies.setIamPolicy(resource=name, body={"policy": {"bindings": [INVOKER], "etag": empty["etag"]}}).execute()
     assert policies.getIamPolicy(resource=name).execute()["bindings"] == [INVOKER]
+    modern = getattr(api(cloud.url, "run", "v2").projects().locations(), kind)()
+    assert modern.getIamPolicy(resource=name).execute()["bindings"] == [INVOKER]
     with pytest.raises(HttpError, match="409"):
         policies.setIamPolicy(resource=name, body={"policy": {"bindings": [], "etag": empty["etag"]}}).execute()
     asked = {"permissions": ["run.routes.invoke"]}

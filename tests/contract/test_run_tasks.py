@@ -56,6 +56,7 @@ def test_an_execution_that_runs_says_so_to_those_who_do_not_wait_for_its_end(clo
     assert condition(tasks[-1], "Completed")["status"] == "False" and condition(tasks[0], "Started")["status"] == "True"
 
 
+@pytest.mark.full
 def test_a_task_that_ignores_sigterm_is_killed_at_its_time_out(cloud: Cloud) -> None:
     stubborn = {"command": ["sh", "-c"], "args": ["trap '' TERM; sleep 60 & wait; sleep 60"]}
     create(cloud, job("stubborn", timeout_s=1, container=stubborn))

@@ -8,7 +8,7 @@ import uuid
 
 from scripts.localcloud import schema
 from scripts.localcloud.context import REGION, Context
-from scripts.localcloud.run import images, validation
+from scripts.localcloud.run import images, places, validation
 from scripts.localcloud.run.conditions import FALSE, TRUE, UNKNOWN, Condition, merge
 from scripts.localcloud.run.executions import EXECUTION_LABEL, Executions, execution_conditions
 from scripts.localcloud.run.image_store import ImageStore
@@ -59,14 +59,18 @@ class Jobs:
             Route("GET", f"{_BASE}/tasks/{{name}}", self._get_task, "run.namespaces.tasks.get"),
         ]
 
-    def _project(self, request: Request) -> str:
-        return self._store.project(request.params["namespace"])
+    def _project(self, request: Request, kind: str = "job") -> str:
+        project = self._store.project(request.params["namespace"])
+        places.check(request, project, kind)
+        return project
 
     def _of_kind(self, kind: str, request: Request) -> list[Document]:
+        if places.elsewhere(request):
+            return []
         return [each for _, each in self._store.all(kind, self._project(request))]
 
     def _need(self, kind: str, request: Request) -> Document:
-        return self._store.need(kind, self._project(request), request.params["name"])
+        return self._store.need(kind, self._project(request, kind), request.params["name"])
 
     async def _list(self, request: Request) -> Response:
         return Response.of_json(page("JobList", RUN, self._of_kind("job", request), request))

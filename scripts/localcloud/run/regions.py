@@ -1,56 +1,38 @@
-"""What gcloud asks Cloud Run under /v1/projects/P/locations/R: lists over all regions, and IAM policies.
+"""IAM policies of Cloud Run's services and jobs under /v1|v2/projects/P/locations/R.
 
-The policies are kept and given back with an etag; who may call what is not enforced.
+They are kept and given back with an etag; who may call what is not enforced.
 """
 
 from __future__ import annotations
 
 from scripts.localcloud.admin.policies import Policies
-from scripts.localcloud.context import REGION, Context
-from scripts.localcloud.run.store import RUN, SERVING, Store, page
-from scripts.localcloud.web import ApiError, Request, Response, Route
+from scripts.localcloud.context import Context
+from scripts.localcloud.run import places
+from scripts.localcloud.run.store import Store
+from scripts.localcloud.web import Request, Response, Route
 
-_PLACE = "/v1/projects/{project}/locations/{location}"
+_PLACES = ("/v1/projects/{project}/locations/{location}", "/v2/projects/{project}/locations/{location}")
 _IDS = "run.projects.locations"
-_KINDS = {"services": ("service", "ServiceList", SERVING), "jobs": ("job", "JobList", RUN)}
+_KINDS = {"services": "service", "jobs": "job"}
 
 
 class Regions:
-    """Routes of the second form in which Cloud Run v1 names services and jobs."""
+    """Policies of services and jobs, at the same place of both versions of the API."""
 
     def __init__(self, context: Context, store: Store) -> None:
         self._store = store
         self._policies = Policies(context.db)
 
     def routes(self) -> list[Route]:
-        """Routes of this form. A list of jobs is none of them: that path is Cloud Scheduler's."""
-        return [
-            Route("GET", f"{_PLACE}/services", self._list, f"{_IDS}.services.list"),
-            *(
-                Route("GET", f"{_PLACE}/{kind}/{{name}}:getIamPolicy", self._get, f"{_IDS}.{kind}.getIamPolicy")
-                for kind in _KINDS
-            ),
-            *(
-                Route("POST", f"{_PLACE}/{kind}/{{name}}:setIamPolicy", self._set, f"{_IDS}.{kind}.setIamPolicy")
-                for kind in _KINDS
-            ),
-            *(
-                Route(
-                    "POST",
-                    f"{_PLACE}/{kind}/{{name}}:testIamPermissions",
-                    self._test,
-                    f"{_IDS}.{kind}.testIamPermissions",
-                )
-                for kind in _KINDS
-            ),
-        ]
-
-    async def _list(self, request: Request) -> Response:
-        kind, title, api = _KINDS["services"]
-        here = request.params["location"] in ("-", REGION)
-        project = self._store.project(request.params["project"])
-        found = [each for _, each in self._store.all(kind, project)] if here else []
-        return Response.of_json(page(title, api, found, request))
+        """Get, set and test."""
+        found = []
+        for resource, ids in ((f"{place}/{kind}/{{name}}", f"{_IDS}.{kind}") for place in _PLACES for kind in _KINDS):
+            found += [
+                Route("GET", f"{resource}:getIamPolicy", self._get, f"{ids}.getIamPolicy"),
+                Route("POST", f"{resource}:setIamPolicy", self._set, f"{ids}.setIamPolicy"),
+                Route("POST", f"{resource}:testIamPermissions", self._test, f"{ids}.testIamPermissions"),
+            ]
+        return found
 
     async def _get(self, request: Request) -> Response:
         return self._policies.get(self._named(request))
@@ -65,8 +47,7 @@ class Regions:
     def _named(self, request: Request) -> str:
         """What the policy of a service or job is kept by: one made anew has another. Raises ApiError 404."""
         listed = request.raw_path.split("/")[6]
-        project = self._store.project(request.params["project"])
-        if request.params["location"] != REGION:
-            raise ApiError(404, f"Location {request.params['location']!r} has no {listed} here; there is {REGION}.")
-        found = self._store.need(_KINDS[listed][0], project, request.params["name"])
+        kind, project = _KINDS[listed], self._store.project(request.params["project"])
+        places.check(request, project, kind)
+        found = self._store.need(kind, project, request.params["name"])
         return f"run/{listed}/{found['metadata']['uid']}"

@@ -7,7 +7,7 @@ from typing import Any
 
 from scripts.localcloud import schema
 from scripts.localcloud.context import Context
-from scripts.localcloud.run import conditions, documents, limits, validation
+from scripts.localcloud.run import conditions, documents, limits, places, validation
 from scripts.localcloud.run.conditions import UNKNOWN
 from scripts.localcloud.run.controller import Controller
 from scripts.localcloud.run.image_store import ImageStore
@@ -26,6 +26,7 @@ from scripts.localcloud.run.store import (
 from scripts.localcloud.web import ApiError, Request, Response, Route
 
 _BASE = f"/apis/{SERVING}/namespaces/{{namespace}}"
+_PLACE = "/v1/projects/{namespace}/locations/{location}"
 _DEPLOYING = (UNKNOWN, "Deploying", "The service is being deployed.")
 
 
@@ -39,29 +40,34 @@ class Services:
         self._images = images
 
     def routes(self) -> list[Route]:
-        """Routes of this API."""
+        """Routes of this API, in both forms in which v1 names its resources."""
+        return [*self._routes(_BASE, "run.namespaces"), *self._routes(_PLACE, "run.projects.locations")]
+
+    def _routes(self, base: str, ids: str) -> list[Route]:
         return [
-            Route("GET", f"{_BASE}/services", self._list, "run.namespaces.services.list"),
-            Route("POST", f"{_BASE}/services", self._create, "run.namespaces.services.create"),
-            Route("GET", f"{_BASE}/services/{{name}}", self._get, "run.namespaces.services.get"),
-            Route("PUT", f"{_BASE}/services/{{name}}", self._replace, "run.namespaces.services.replaceService"),
-            Route("DELETE", f"{_BASE}/services/{{name}}", self._delete, "run.namespaces.services.delete"),
-            Route("GET", f"{_BASE}/revisions", self._list_revisions, "run.namespaces.revisions.list"),
-            Route("GET", f"{_BASE}/revisions/{{name}}", self._get_revision, "run.namespaces.revisions.get"),
-            Route("DELETE", f"{_BASE}/revisions/{{name}}", self._delete_revision, "run.namespaces.revisions.delete"),
-            Route("GET", f"{_BASE}/routes", self._list_routes, "run.namespaces.routes.list"),
-            Route("GET", f"{_BASE}/routes/{{name}}", self._get_route, "run.namespaces.routes.get"),
-            Route("GET", f"{_BASE}/configurations", self._list_configurations, "run.namespaces.configurations.list"),
-            Route(
-                "GET", f"{_BASE}/configurations/{{name}}", self._get_configuration, "run.namespaces.configurations.get"
-            ),
+            Route("GET", f"{base}/services", self._list, f"{ids}.services.list"),
+            Route("POST", f"{base}/services", self._create, f"{ids}.services.create"),
+            Route("GET", f"{base}/services/{{name}}", self._get, f"{ids}.services.get"),
+            Route("PUT", f"{base}/services/{{name}}", self._replace, f"{ids}.services.replaceService"),
+            Route("DELETE", f"{base}/services/{{name}}", self._delete, f"{ids}.services.delete"),
+            Route("GET", f"{base}/revisions", self._list_revisions, f"{ids}.revisions.list"),
+            Route("GET", f"{base}/revisions/{{name}}", self._get_revision, f"{ids}.revisions.get"),
+            Route("DELETE", f"{base}/revisions/{{name}}", self._delete_revision, f"{ids}.revisions.delete"),
+            Route("GET", f"{base}/routes", self._list_routes, f"{ids}.routes.list"),
+            Route("GET", f"{base}/routes/{{name}}", self._get_route, f"{ids}.routes.get"),
+            Route("GET", f"{base}/configurations", self._list_configurations, f"{ids}.configurations.list"),
+            Route("GET", f"{base}/configurations/{{name}}", self._get_configuration, f"{ids}.configurations.get"),
         ]
 
-    def _project(self, request: Request) -> str:
-        return self._store.project(request.params["namespace"])
+    def _project(self, request: Request, kind: str = "service") -> str:
+        project = self._store.project(request.params["namespace"])
+        places.check(request, project, kind)
+        return project
 
-    def _all(self, request: Request) -> list[Document]:
-        return [each for _, each in self._store.all("service", self._project(request))]
+    def _all(self, request: Request, kind: str = "service") -> list[Document]:
+        if places.elsewhere(request):
+            return []
+        return [each for _, each in self._store.all(kind, self._project(request))]
 
     async def _list(self, request: Request) -> Response:
         return Response.of_json(page("ServiceList", SERVING, self._all(request), request))
@@ -183,15 +189,16 @@ class Services:
         return _success(name)
 
     async def _list_revisions(self, request: Request) -> Response:
-        found = [each for _, each in self._store.all("revision", self._project(request))]
-        newest_first = list(reversed(found))
+        newest_first = list(reversed(self._all(request, "revision")))
         return Response.of_json(page("RevisionList", SERVING, newest_first, request))
 
     async def _get_revision(self, request: Request) -> Response:
-        return Response.of_json(self._store.need("revision", self._project(request), request.params["name"]))
+        return Response.of_json(
+            self._store.need("revision", self._project(request, "revision"), request.params["name"])
+        )
 
     async def _delete_revision(self, request: Request) -> Response:
-        project, name = self._project(request), request.params["name"]
+        project, name = self._project(request, "revision"), request.params["name"]
         revision = self._store.need("revision", project, name)
         service = self._store.get("service", project, revision["metadata"]["labels"][documents.SERVICE_LABEL])
         if service is not None:

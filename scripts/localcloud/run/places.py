@@ -1,0 +1,34 @@
+"""Which region a request is about: by its path, or by the regional host that it was sent to."""
+
+from __future__ import annotations
+
+import re
+
+from scripts.localcloud.context import REGION
+from scripts.localcloud.web import ApiError, Request
+
+_NAME = r"([a-z]+-[a-z]+\d{1,2})"
+_HOST = re.compile(rf"{_NAME}-run\.(?:googleapis\.com|gcp\.internal)|run\.{_NAME}\.rep\.googleapis\.com", re.ASCII)
+
+
+def region(request: Request) -> str:
+    """The region that a request names; "" where it names none."""
+    if "location" in request.params:
+        return request.params["location"]
+    match = _HOST.fullmatch(request.headers.get("host", "").partition(":")[0].lower())
+    return (match[1] or match[2]) if match is not None else ""
+
+
+def elsewhere(request: Request) -> bool:
+    """Whether a request is about another region than the stand-in's, where there is nothing."""
+    return region(request) not in ("", "-", REGION)
+
+
+def check(request: Request, project: str, kind: str) -> None:
+    """Raise ApiError 404 for a request about another region, in Google's words as far as there are any."""
+    if not elsewhere(request):
+        return
+    where = f"in region '{region(request)}' in project '{project}'"
+    if "name" in request.params:
+        raise ApiError(404, f"Resource '{request.params['name']}' of kind '{kind.upper()}' {where} does not exist.")
+    raise ApiError(404, f"A {kind} {where} cannot be made: the stand-in has the region {REGION} only.")
