@@ -20,6 +20,7 @@ _METRICS: dict[str, tuple[str, str, str, str, str, tuple[tuple[str, str], ...]]]
     instances.COUNT: ("GAUGE", "INT64", "1", "Instance Count", _REVISION, (("state", "active or idle."),)),
     instances.MEMORY: ("DELTA", "DISTRIBUTION", "10^2.%", "Container Memory Utilization", _REVISION, ()),
     instances.CPU: ("DELTA", "DISTRIBUTION", "10^2.%", "Container CPU Utilization", _REVISION, ()),
+    instances.STARTUP: ("DELTA", "DISTRIBUTION", "ms", "Container Startup Latency", _REVISION, ()),
     instances.CONCURRENCY: ("DELTA", "DISTRIBUTION", "1", "Max Concurrent Requests", _REVISION, ()),
     instances.EXECUTIONS: (
         "DELTA", "INT64", "1", "Completed Executions", _JOB, (("result", "succeeded or failed."),),

@@ -36,7 +36,7 @@ class Descriptors:
         if text:
             wanted = predicate_of(text, "filter")
             found = [each for each in found if wanted(_stub(each))]
-        return Response.of_json(page(found, request, "metricDescriptors", total=True, most=1000))
+        return Response.of_json(page(found, request, "metricDescriptors", most=1000))
 
     async def _get(self, request: Request) -> Response:
         wanted = request.params["type"]

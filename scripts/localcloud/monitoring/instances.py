@@ -18,7 +18,7 @@ from scripts.localcloud.context import REGION, Context
 from scripts.localcloud.monitoring.alignment import LOOK_BACK_S
 from scripts.localcloud.monitoring.distributions import Buckets, exponential, linear
 from scripts.localcloud.monitoring.points import SCALAR, Line, Points, Row
-from scripts.localcloud.monitoring.requests import revision_labels
+from scripts.localcloud.monitoring.requests import LATENCY_BUCKETS, revision_labels
 from scripts.localcloud.monitoring.series import DELTA, DISTRIBUTION, GAUGE, INT64, Sample, Series
 from scripts.localcloud.run.events import EXECUTION, ExecutionEnded
 
@@ -26,10 +26,13 @@ COUNT = "run.googleapis.com/container/instance_count"
 MEMORY = "run.googleapis.com/container/memory/utilizations"
 CPU = "run.googleapis.com/container/cpu/utilizations"
 CONCURRENCY = "run.googleapis.com/container/max_request_concurrencies"
+STARTUP = "run.googleapis.com/container/startup_latencies"
 EXECUTIONS = "run.googleapis.com/job/completed_execution_count"
 UTILIZATION_BUCKETS = linear(100, 0.01, 0.0)
 CONCURRENCY_BUCKETS = exponential(20, 1.5, 1.0)
-_SPREAD = {MEMORY: UTILIZATION_BUCKETS, CPU: UTILIZATION_BUCKETS, CONCURRENCY: CONCURRENCY_BUCKETS}
+_SPREAD = {
+    MEMORY: UTILIZATION_BUCKETS, CPU: UTILIZATION_BUCKETS, CONCURRENCY: CONCURRENCY_BUCKETS, STARTUP: LATENCY_BUCKETS,
+}  # fmt: skip
 METRICS = (COUNT, *_SPREAD, EXECUTIONS)
 _EVERY_S = 60.0
 _LONGEST_S = 3600.0
@@ -59,6 +62,7 @@ class Instances:
         self._run = run
         self._limited: dict[tuple[str, str], tuple[float, float]] = {}
         self._busy: set[str] = set()
+        self._started: set[str] = set()
         # those of the daemon's life before may have lost their instances meanwhile
         before = points.above_zero(COUNT, context.clock() - LOOK_BACK_S)
         self._seen = {(each["project_id"], each["service_name"], each["revision_name"]) for each in before}
@@ -76,8 +80,15 @@ class Instances:
         return (now // _EVERY_S) * _EVERY_S + self._every_s
 
     def needed(self) -> bool:
-        """Whether there is anything to sample."""
-        return bool(self._seen) or any(True for _ in self._serving())
+        """Whether there is anything to sample; notes how long new instances took to start."""
+        serving = list(self._serving())
+        names = {each["id"] for each in serving}
+        for each in serving:
+            if each["id"] not in self._started and each.get("cold_start_ms") is not None:
+                labels = _labels(each["project"], each["service"], each["revision"])
+                self._spread(STARTUP, labels, self._context.clock(), [float(each["cold_start_ms"])])
+        self._started = names
+        return bool(self._seen or names)
 
     def sample(self) -> None:
         """Note what there is now."""
@@ -128,7 +139,7 @@ class Instances:
         self._cpu = {name: used for name, used in self._cpu.items() if name in alive}
 
     def _note_revision(self, name: _Revision, members: list[Mapping[str, Any]], now: float, with_use: bool) -> None:
-        labels = dict(zip(("project_id", "service_name", "revision_name"), name, strict=True))
+        labels = _labels(*name)
         active = sum(1 for each in members if each["in_flight"] or each["id"] in self._busy)
         for state, count in zip(_STATES, (active, len(members) - active), strict=True):
             self._points.set(COUNT, {**labels, "state": state}, now, float(count))
@@ -164,6 +175,10 @@ class Instances:
         labels = {"project_id": event.project, "job_name": event.job}
         labels["result"] = "succeeded" if event.succeeded else "failed"
         self._points.add(EXECUTIONS, labels, event.at_s, [Row(SCALAR, 1, 1.0)])
+
+
+def _labels(project: str, service: str, revision: str) -> dict[str, str]:
+    return {"project_id": project, "service_name": service, "revision_name": revision}
 
 
 def quantity(text: Any, default: float) -> float:

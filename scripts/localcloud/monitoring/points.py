@@ -27,7 +27,8 @@ INSERT INTO monitoring_points VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE
 """
 _MERGED = """
 INSERT INTO monitoring_points SELECT source, series, at, bucket, count, total, squares FROM (
-  SELECT source, series, MIN(at) AS at, bucket, SUM(count) AS count, SUM(total) AS total, SUM(squares) AS squares
+  SELECT source, series, at / 60000000 * 60000000 AS at, bucket,
+    SUM(count) AS count, SUM(total) AS total, SUM(squares) AS squares
   FROM merging GROUP BY source, series, at / 60000000, bucket) WHERE 1
 """
 SCALAR = -1

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from scripts.localcloud.monitoring.alignment import aggregated, problem
+from scripts.localcloud.monitoring.alignment import again, aggregated, problem
+from scripts.localcloud.monitoring.distributions import linear, of_values
 from scripts.localcloud.monitoring.series import DELTA, GAUGE, Aggregation, Sample, Series, written
 
 HOUR = 3600.0
@@ -72,3 +73,37 @@ def test_points_are_written_newest_first() -> None:
 @pytest.mark.parametrize("path", ["metric.labels.reason", "metric.label.reason", 'metric.labels."reason"'])
 def test_labels_are_found(path: str) -> None:
     assert counter("x").label(path) == "x" and counter("x").label("metric.type") == "hits"
+
+
+def spread(*samples: tuple[float, list[float]], service: str = "a") -> Series:
+    buckets = linear(10, 10.0, 0.0)
+    points = tuple((at, of_values(buckets, each)) for at, each in samples)
+    return Series("latencies", {}, "cloud_run_revision", {"service_name": service}, DELTA, "DISTRIBUTION", points)
+
+
+def test_distributions_are_merged_over_a_window_and_over_series() -> None:
+    found = [spread((T + 1, [5] * 8), (T + 30, [95])), spread((T + 2, [95]), service="b")]
+    over = Aggregation(60, "ALIGN_DELTA", "REDUCE_PERCENTILE_50")
+    assert aggregated(found, over, T, T + 60)[0].samples == ((T + 60, pytest.approx(6.25)),)
+    assert aggregated(found, over, T, T + 60)[0].value_type == "DOUBLE"
+    summed = aggregated(found, Aggregation(60, "ALIGN_DELTA", "REDUCE_SUM"), T, T + 60)[0].samples[0][1]
+    assert summed.written()["count"] == "10"  # type: ignore[union-attr]
+    mean = aggregated(found, Aggregation(60, "ALIGN_SUM", "REDUCE_MEAN"), T, T + 60)[0].samples[0][1]
+    assert mean == pytest.approx((8 * 5 + 2 * 95) / 10)
+    assert aggregated([spread((T + 1, [5]))], Aggregation(60, "ALIGN_PERCENTILE_99"), T + 60, T + 120) == []
+
+
+def test_what_is_not_defined_for_a_kind_is_a_problem() -> None:
+    assert "ALIGN_MEAN" in problem(spread((T, [1])), Aggregation(60, "ALIGN_MEAN"))
+    assert "ALIGN_PERCENTILE_95" in problem(counter("x", (T, 1)), Aggregation(60, "ALIGN_PERCENTILE_95"))
+    assert "REDUCE_MAX" in problem(spread((T, [1])), Aggregation(60, "ALIGN_DELTA", "REDUCE_MAX"))
+    assert not problem(spread((T, [1])), Aggregation(60, "ALIGN_PERCENTILE_95", "REDUCE_MAX"))
+
+
+def test_an_aggregation_is_aggregated_again() -> None:
+    found = [counter("x", (T + 10, 1), (T + 70, 2), (T + 130, 4), (T + 190, 8))]
+    first = aggregated(found, Aggregation(60, "ALIGN_DELTA"), T, T + 240)
+    assert again(first, Aggregation(120, "ALIGN_MAX"), T, T + 240)[0].samples == ((T + 120, 2), (T + 240, 8))
+    assert again(first, Aggregation(240, "ALIGN_SUM"), T, T + 240)[0].samples == ((T + 240, 15),)
+    rates = aggregated(found, Aggregation(60, "ALIGN_RATE"), T, T + 240)
+    assert again(rates, Aggregation(240, "ALIGN_MAX"), T, T + 240)[0].samples == ((T + 240, pytest.approx(8 / 60)),)
