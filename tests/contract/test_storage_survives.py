@@ -95,7 +95,7 @@ def test_a_stop_in_an_upload_is_clean(
     assert "Traceback" not in (first.state / "daemon.log").read_text(encoding="utf-8")
     second = standin_at(tmp_path / "cloud")
     assert list(connect(second.url).bucket("torn").list_blobs()) == []
-    assert _bodies(second.state) == []
+    assert len(_bodies(second.state)) == 1  # the resumable one can be gone on with
 
 
 def _stream(port: int, kind: str, done: threading.Event) -> None:

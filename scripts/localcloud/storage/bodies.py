@@ -76,6 +76,10 @@ class Bodies:
         self._db.run("INSERT INTO storage_loose_bodies VALUES (?)", body)
         return Sink(self, body, self._pool, md5)
 
+    def resume(self, body: str) -> Sink:
+        """The place of a body that an earlier daemon had begun: call recover() before anything else."""
+        return Sink(self, body, self._pool, md5=True)
+
     def keep(self, body: str) -> None:
         """An object owns the body now. Call inside the object's transaction."""
         self._db.run("DELETE FROM storage_loose_bodies WHERE body = ?", body)
@@ -100,13 +104,15 @@ class Bodies:
 class Sink:
     """A body on its way to disk. Bytes are gathered to batches, which a thread hashes and writes, in order.
 
-    The client goes on sending meanwhile; it waits when all sinks together hold more than BACKLOG_BYTES (each may always
-    hold two batches). Raises OSError when the disk refuses (ENOSPC below RESERVE_BYTES).
+    size_bytes counts what has come, written_bytes what the file has. The client goes on sending meanwhile; it waits
+    when all sinks together hold more than BACKLOG_BYTES (each may always hold two batches). Raises OSError when
+    the disk refuses (ENOSPC below RESERVE_BYTES).
     """
 
     def __init__(self, bodies: Bodies, body: str, pool: ThreadPoolExecutor, md5: bool) -> None:
         self.id = body
         self.size_bytes = 0
+        self.written_bytes = 0
         self._bodies = bodies
         self._pool = pool
         self._crc32c = 0
@@ -143,6 +149,19 @@ class Sink:
         self._must_live()
         self._start(self._absorb_files, tuple(descriptors))
         await self._settle()
+
+    async def recover(self) -> None:
+        """Hash what an earlier daemon had written, to go on after it."""
+        self._start(self._rehash, None)
+        await self._settle()
+        self.size_bytes = self.written_bytes
+
+    async def suspend(self) -> None:
+        """Take no more and let go of the file, which stays for a later daemon. No error leaves this method."""
+        self._gone = True
+        with contextlib.suppress(Exception):
+            await self._settle()
+        self._close()
 
     def rest(self) -> None:
         """No more bytes for now: what has come is hashed and written in the background, then the file is closed."""
@@ -256,6 +275,15 @@ class Sink:
             rest = memoryview(chunk)
             while rest:
                 rest = rest[os.write(descriptor, rest) :]
+            self.written_bytes += len(chunk)
+
+    def _rehash(self, _: object) -> None:
+        with contextlib.suppress(FileNotFoundError), self._bodies.path(self.id).open("rb") as file:
+            while chunk := file.read(BATCH_BYTES):
+                self._crc32c = google_crc32c.extend(self._crc32c, chunk)
+                if self._md5 is not None:
+                    self._md5.update(chunk)
+                self.written_bytes += len(chunk)
 
     def _absorb_files(self, descriptors: tuple[int, ...]) -> None:
         for descriptor in descriptors:

@@ -104,7 +104,7 @@ class Lifecycle:
             await asyncio.sleep(0)  # let other requests through
         for rule in found:
             if rule.kind == "AbortIncompleteMultipartUpload":
-                await self._abort(rule, bucket, report, dry_run)
+                self._abort(rule, bucket, report, dry_run)
         return report
 
     def _apply(self, rule: Rule, bucket: Bucket, record: Record, report: Report, dry_run: bool) -> None:
@@ -126,12 +126,12 @@ class Lifecycle:
             return
         report.note("archived" if archiving else "deleted", name, generation)
 
-    async def _abort(self, rule: Rule, bucket: Bucket, report: Report, dry_run: bool) -> None:
+    def _abort(self, rule: Rule, bucket: Bucket, report: Report, dry_run: bool) -> None:
         now = self._store.moment()
         for upload in self._multiparts.of_bucket(bucket.name):
             if rule.matches_upload(upload.target.name, upload.began, now):
                 if not dry_run:
-                    await self._multiparts.abort(upload)
+                    self._multiparts.abort(upload)
                 report.note("aborted", upload.target.name, "", f"upload {upload.id}")
 
 

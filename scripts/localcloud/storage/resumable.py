@@ -1,6 +1,6 @@
 """Resumable uploads (cloud.google.com/storage/docs/performing-resumable-uploads): sessions, chunks, questions, cancels.
 
-Sessions live as long as the daemon; after a restart a client is told 404 and starts again, as after Google's week.
+Sessions live for a week, also over restarts and kill -9; what a 308 names as arrived is on disk.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from scripts.localcloud.storage import fields
 from scripts.localcloud.storage.bodies import Discarded, Sink
 from scripts.localcloud.storage.conditions import integer
+from scripts.localcloud.storage.journal import Journal
 from scripts.localcloud.storage.ranges import Chunk, parse_chunk
 from scripts.localcloud.storage.store import Store
 from scripts.localcloud.storage.target import Target
@@ -20,7 +21,6 @@ from scripts.localcloud.web import ApiError, Request, Response
 
 SESSION_S = 7 * 24 * 3600.0
 MIN_CHUNK_BYTES = 256 << 10
-_REMEMBERED = 1000
 
 
 @dataclass
@@ -31,17 +31,17 @@ class Session:
     target: Target
     sink: Sink
     total: int | None
-    touched: float
+    torn: bool = False  # begun by an earlier daemon, and its bytes not yet looked at
     adding: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Sessions:
-    """All uploads under way, and the answers of those that ended lately (a client may not have heard them)."""
+    """All uploads under way, and what became of those that ended lately (a client may not have heard it)."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, journal: Journal) -> None:
         self._store = store
+        self._journal = journal
         self._open: dict[str, Session] = {}
-        self._finished: dict[str, tuple[str, str, int]] = {}
 
     async def begin(self, request: Request) -> Response:
         """Answer 200 with the session's address in Location. Raises what Target.of raises."""
@@ -51,7 +51,10 @@ class Sessions:
         resource.setdefault("contentType", content_type or fields.DEFAULT_TYPE)
         total = integer(request.headers, "x-upload-content-length")
         target = Target.of(self._store, request, resource)
-        session = Session(secrets.token_hex(24), target, self._store.bodies.receive(), total, self._now())
+        with self._store.changing():
+            session = Session(secrets.token_hex(24), target, self._store.bodies.receive(), total)
+            self._store.bodies.keep(session.sink.id)
+            self._journal.begin(session.id, target, total, session.sink.id, self._now())
         self._open[session.id] = session
         query = f"uploadType=resumable&upload_id={session.id}"
         location = f"{request.base_url}/upload/storage/v1/b/{target.bucket}/o?{query}"
@@ -59,13 +62,18 @@ class Sessions:
 
     async def carry_on(self, key: str, request: Request) -> Response:
         """Bytes, a question how far it got, or a cancellation. Raises ApiError 404 for an unknown session."""
-        if key in self._finished:
-            bucket, name, generation = self._finished[key]
-            return Response.of_json(shown(self._store, self._store.find(bucket, name, generation), request))
         session = self._open.get(key)
         if session is None:
-            raise _unknown()
-        session.touched = self._now()
+            kept = self._journal.session(key)
+            if kept is None:
+                raise _unknown()
+            if kept.generation is not None:
+                record = self._store.find(kept.target.bucket, kept.target.name, kept.generation)
+                return Response.of_json(shown(self._store, record, request))
+            sink = self._store.bodies.resume(kept.body)
+            session = self._open[key] = Session(key, kept.target, sink, kept.total, torn=True)
+        if session.torn:
+            await self._mend(session)
         if request.method == "DELETE":
             await self._drop(session)
             return Response(499)
@@ -78,18 +86,27 @@ class Sessions:
             async with session.adding:
                 return await self._add(session, chunk, request)
         except Discarded:
-            raise _unknown() from None
+            if self._journal.session(key) is None:
+                raise _unknown() from None
+            raise ApiError(503, "The stand-in is stopping; go on when it is back.", "backendError") from None
         except OSError:
             await self._drop(session)  # the file no longer is what was hashed
             raise
 
     async def close(self) -> None:
-        """Forget every session and its bytes."""
+        """Let go of every session; a later daemon goes on with it."""
         for session in tuple(self._open.values()):
-            await self._drop(session)
+            await session.sink.suspend()
+        self._open.clear()
 
     def __len__(self) -> int:
-        return len(self._open)
+        return self._journal.under_way()
+
+    async def _mend(self, session: Session) -> None:
+        async with session.adding:
+            if session.torn:
+                await session.sink.recover()
+                session.torn = False
 
     async def _add(self, session: Session, chunk: Chunk, request: Request) -> Response:
         if session.id not in self._open:  # ended while this request waited for its turn
@@ -99,16 +116,21 @@ class Sessions:
         arrived = session.sink.size_bytes
         total = arrived if chunk.last else chunk.total
         if total is None or arrived < total:
+            await session.sink.flush()
             return _incomplete(session)
         try:
             if arrived > total or session.total not in (None, arrived):
                 raise ApiError(400, f"Expected {session.total or total} bytes, received {arrived}.", "invalid")
-            record = await session.target.commit(self._store, session.sink, request.headers)
+            record = await session.target.commit(
+                self._store,
+                session.sink,
+                request.headers,
+                lambda made: self._journal.finish(session.id, made),
+            )
         except ApiError:
             await self._drop(session)
             raise
         del self._open[session.id]
-        self._remember(session.id, (record.bucket, record.name, record.generation))
         return Response.of_json(shown(self._store, record, request))
 
     async def _write(self, session: Session, first: int, request: Request) -> None:
@@ -128,16 +150,20 @@ class Sessions:
 
     async def _drop(self, session: Session) -> None:
         self._open.pop(session.id, None)
+        with self._store.changing():
+            self._journal.forget(session.id)
+            self._store.bodies.loosen(session.sink.id)
         await session.sink.discard()
 
     async def _expire(self) -> None:
-        for session in [one for one in self._open.values() if one.touched < self._now() - SESSION_S]:
-            await self._drop(session)
-
-    def _remember(self, key: str, made: tuple[str, str, int]) -> None:
-        self._finished[key] = made
-        while len(self._finished) > _REMEMBERED:
-            del self._finished[next(iter(self._finished))]
+        """Forget what began more than a week ago; finished ones too."""
+        for kept in self._journal.older(self._now() - SESSION_S):
+            if kept.generation is None:
+                known = self._open.get(kept.id)
+                sink = known.sink if known is not None else self._store.bodies.resume(kept.body)
+                await self._drop(known or Session(kept.id, kept.target, sink, kept.total))
+            else:
+                self._journal.forget(kept.id)
 
     def _now(self) -> float:
         return self._store.context.clock()
@@ -166,6 +192,6 @@ def _agree(session: Session, chunk: Chunk, request: Request) -> None:
 
 
 def _incomplete(session: Session) -> Response:
-    size = session.sink.size_bytes
+    size = session.sink.written_bytes
     headers: tuple[tuple[str, str], ...] = (("x-guploader-uploadid", session.id),)
     return Response(308, headers=(*headers, ("range", f"bytes=0-{size - 1}")) if size else headers)

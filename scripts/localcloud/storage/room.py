@@ -20,6 +20,7 @@ from scripts.localcloud.storage.events import StoredObject
 from scripts.localcloud.storage.extras import Extras
 from scripts.localcloud.storage.hmac_keys import HmacKeys
 from scripts.localcloud.storage.iam import Iam
+from scripts.localcloud.storage.journal import Journal
 from scripts.localcloud.storage.managed_folders import ManagedFolders
 from scripts.localcloud.storage.notifications import Notifications
 from scripts.localcloud.storage.objects import Objects
@@ -37,8 +38,9 @@ class StorageRoom:
 
     def __init__(self, context: Context) -> None:
         self.store = store = Store(context)
-        self._uploads = Uploads(store)
-        self._xml = Xml(store)
+        journal = Journal(context.db)
+        self._uploads = Uploads(store, journal)
+        self._xml = Xml(store, journal)
         self._lifecycle = Lifecycle(store, self._xml.multiparts)
         folders = ManagedFolders(store)
         self._parts = (
@@ -61,9 +63,8 @@ class StorageRoom:
             log.info("removed %d unfinished or deleted bodies of an earlier run", removed)
 
     async def stop(self) -> None:
-        """Give unfinished uploads up."""
+        """Let go of unfinished uploads; a later daemon can go on with them."""
         await self._uploads.sessions.close()
-        await self._xml.multiparts.close()
         self.store.bodies.close()
 
     def status(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 from scripts.localcloud.storage import fields
 from scripts.localcloud.storage.bodies import Discarded
+from scripts.localcloud.storage.journal import Journal
 from scripts.localcloud.storage.multipart import Multipart, boundary_of
 from scripts.localcloud.storage.resumable import Sessions
 from scripts.localcloud.storage.store import Store
@@ -17,9 +18,9 @@ from scripts.localcloud.web import ApiError, Request, Response, Route
 class Uploads:
     """The upload routes. What is sent goes to disk as it arrives and becomes an object in one transaction."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, journal: Journal) -> None:
         self._store = store
-        self.sessions = Sessions(store)
+        self.sessions = Sessions(store, journal)
 
     def routes(self) -> list[Route]:
         return [

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 from scripts.localcloud.storage import encryption, fields
 from scripts.localcloud.storage.bodies import Discarded
 from scripts.localcloud.storage.conditions import Conditions, integer
+from scripts.localcloud.storage.journal import Journal
 from scripts.localcloud.storage.media import media
 from scripts.localcloud.storage.names import check_object
 from scripts.localcloud.storage.records import Record
@@ -47,9 +48,9 @@ _VIEWS = (
 class Xml:
     """The routes of the XML API; whatever no other room's path is is a bucket's."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, journal: Journal) -> None:
         self._store = store
-        self.multiparts = Multiparts(store)
+        self.multiparts = Multiparts(store, journal)
 
     def routes(self) -> list[Route]:
         return [

@@ -1,6 +1,6 @@
 """Multipart uploads of the XML API (cloud.google.com/storage/docs/multipart-uploads): parts, then one object of them.
 
-They live as long as the daemon; after a restart a client is told NoSuchUpload. A finished object has no MD5.
+They live until they are completed or aborted, also over restarts. A finished object has no MD5.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from scripts.localcloud.storage.bodies import Body, Discarded, Sink
+from scripts.localcloud.storage.bodies import Body, Discarded
+from scripts.localcloud.storage.journal import Journal, Part
 from scripts.localcloud.storage.records import Record
 from scripts.localcloud.storage.store import Store
 from scripts.localcloud.storage.target import Target, hashes_of
@@ -23,19 +24,6 @@ from scripts.localcloud.web import ApiError, Request, Response
 
 MAX_PARTS = 10_000
 MIN_PART_BYTES = 5 << 20
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part that has arrived; sink removes its bytes."""
-
-    body: Body
-    sink: Sink
-    modified: str
-
-    @property
-    def etag(self) -> str:
-        return b64decode(self.body.md5 or "").hex()
 
 
 @dataclass
@@ -51,17 +39,13 @@ class Upload:
 class Multiparts:
     """All multipart uploads under way."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, journal: Journal) -> None:
         self._store = store
-        self._open: dict[str, Upload] = {}
+        self._journal = journal
+        self._open = {kept[0]: Upload(*kept) for kept in journal.multiparts()}
 
     def __len__(self) -> int:
         return len(self._open)
-
-    async def close(self) -> None:
-        """Forget every upload and its parts."""
-        for upload in tuple(self._open.values()):
-            await self._drop(upload)
 
     async def answer(self, request: Request, resource: Mapping[str, Any]) -> Response:
         """A request with ?uploads or ?uploadId; resource is what its headers say of the object."""
@@ -77,7 +61,7 @@ class Multiparts:
             case "POST":
                 return await self._complete(upload, request)
             case "DELETE":
-                await self._drop(upload)
+                self.abort(upload)
                 return Response(204)
             case "GET":
                 return _parts(upload, request)
@@ -87,9 +71,10 @@ class Multiparts:
         """The uploads under way in a bucket."""
         return [upload for upload in self._open.values() if upload.target.bucket == bucket]
 
-    async def abort(self, upload: Upload) -> None:
+    def abort(self, upload: Upload) -> None:
         """Give an upload up."""
-        await self._drop(upload)
+        self._open.pop(upload.id, None)
+        self._forget(upload)
 
     def listed(self, bucket: str, request: Request) -> Response:
         """The uploads under way in a bucket."""
@@ -119,6 +104,7 @@ class Multiparts:
         await request.read()
         target = Target.of(self._store, request, resource)
         upload = Upload(secrets.token_hex(24), target, self._store.context.now())
+        self._journal.begin_multipart(upload.id, target, upload.began)
         self._open[upload.id] = upload
         names = [element("Bucket", target.bucket), element("Key", target.name), element("UploadId", upload.id)]
         return document("InitiateMultipartUploadResult", names)
@@ -137,17 +123,27 @@ class Multiparts:
                     raise trouble(400, "BadDigest", text)
             if upload.id not in self._open:
                 raise trouble(404, "NoSuchUpload", "The specified multipart upload does not exist.")
+            part = self._keep(upload, number, body)
         except Discarded:
             raise ApiError(503, "The stand-in is stopping.") from None
         except BaseException:
             await sink.discard()
             raise
-        former = upload.parts.get(number)
-        part = upload.parts[number] = Part(body, sink, self._store.context.now())
-        if former is not None:
-            await former.sink.discard()
+        sink.kept()
         hashes = f"crc32c={body.crc32c},md5={body.md5}"
-        return Response(headers=(("etag", f'"{part.etag}"'), ("x-goog-hash", hashes)), content_type="text/html")
+        return Response(headers=(("etag", f'"{_etag(part)}"'), ("x-goog-hash", hashes)), content_type="text/html")
+
+    def _keep(self, upload: Upload, number: int, body: Body) -> Part:
+        """The part that a complete body is now, perhaps instead of a former one."""
+        part, former = Part(body, self._store.context.now()), upload.parts.get(number)
+        with self._store.changing() as changes:
+            self._journal.put_part(upload.id, number, part)
+            self._store.bodies.keep(body.id)
+            if former is not None:
+                self._store.bodies.loosen(former.body.id)
+                changes.loose.append(former.body.id)
+        upload.parts[number] = part
+        return part
 
     async def _complete(self, upload: Upload, request: Request) -> Response:
         parts = _chosen(upload, [_listed(node) for node in await parsed(request) if local_name(node) == "Part"])
@@ -157,7 +153,6 @@ class Multiparts:
                 descriptors.append(os.open(self._store.bodies.path(part.body.id), os.O_RDONLY | os.O_CLOEXEC))
                 opened.callback(os.close, descriptors[-1])
             record = await self._assembled(upload, descriptors)
-        await self._drop(upload)
         location = f"{request.base_url}/{record.bucket}/{record.name}"
         children = [element("Location", location), element("Bucket", record.bucket), element("Key", record.name)]
         headers = (("x-goog-hash", f"crc32c={record.crc32c}"), ("x-goog-generation", str(record.generation)))
@@ -170,17 +165,24 @@ class Multiparts:
         try:
             async with self._store.bodies.receive(md5=False) as sink:
                 await sink.append_files(descriptors)
-                return await upload.target.commit(self._store, sink, {})
+                return await upload.target.commit(self._store, sink, {}, lambda _: self._forget(upload))
         except Discarded:
             raise ApiError(503, "The stand-in is stopping.") from None
         except BaseException:
             self._open[upload.id] = upload
             raise
 
-    async def _drop(self, upload: Upload) -> None:
-        self._open.pop(upload.id, None)
-        for part in upload.parts.values():
-            await part.sink.discard()
+    def _forget(self, upload: Upload) -> None:
+        """Remove an upload and its parts, in the transaction under way if there is one."""
+        with self._store.changing() as changes:
+            self._journal.forget_multipart(upload.id)
+            for part in upload.parts.values():
+                self._store.bodies.loosen(part.body.id)
+                changes.loose.append(part.body.id)
+
+
+def _etag(part: Part) -> str:
+    return b64decode(part.body.md5 or "").hex()
 
 
 def _number(text: str) -> int:
@@ -207,7 +209,7 @@ def _chosen(upload: Upload, listed: list[tuple[int, str]]) -> list[Part]:
     parts: list[Part] = []
     for number, etag in listed:
         part = upload.parts.get(number)
-        if part is None or (etag and etag != part.etag):
+        if part is None or (etag and etag != _etag(part)):
             text = "One or more of the specified parts could not be found or had another entity tag"
             raise trouble(400, "InvalidPart", f"{text}: part {number}.")
         parts.append(part)
@@ -242,6 +244,6 @@ def _shown(number: int, part: Part) -> str:
         "Part",
         element("PartNumber", number),
         element("LastModified", time(part.modified)),
-        element("ETag", f'"{part.etag}"'),
+        element("ETag", f'"{_etag(part)}"'),
         element("Size", part.body.size_bytes),
     )
