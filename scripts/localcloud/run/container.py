@@ -100,8 +100,7 @@ def _environment(container: Mapping[str, Any]) -> dict[str, str]:
             secret = (variable["valueFrom"].get("secretKeyRef") or {}).get("name", "?")
             raise CannotRun(
                 "SecretsAccessCheckFailed",
-                f"Variable {variable['name']} reads secret '{secret}': the stand-in has no Secret Manager yet."
-                " Give the variable a plain value in this environment.",
+                f"Variable {variable['name']} reads secret '{secret}', whose value was not looked up.",
             )
         values[variable["name"]] = str(variable.get("value") or "")
     return values

@@ -17,6 +17,7 @@ from scripts.localcloud.run.fleet import Fleet, Say
 from scripts.localcloud.run.front import Backend
 from scripts.localcloud.run.instance import FAILED, READY, Identity, Instance
 from scripts.localcloud.run.sandbox import Sandboxes
+from scripts.localcloud.run.secret_values import SecretValues
 from scripts.localcloud.run.store import Document, Store
 from scripts.localcloud.web import ApiError
 
@@ -50,6 +51,7 @@ class Controller:
     ) -> None:
         self._context = context
         self._store = store
+        self._secrets = SecretValues(context)
         self._sandboxes = sandboxes
         self._session = session
         self._say = say
@@ -146,7 +148,10 @@ class Controller:
 
     def _new_fleet(self, project: str, service: str, document: Document) -> Fleet:
         metadata = document["metadata"]
-        how = plan(document["spec"], metadata.get("annotations") or {}, self._context.project_root)
+        annotations = metadata.get("annotations") or {}
+        how = plan(
+            self._secrets.filled(document["spec"], annotations, project), annotations, self._context.project_root
+        )
         identity = Identity(project, REGION, service, metadata["name"])
         fleet = Fleet(self._context, identity, how, self._sandboxes, self._session, self._say)
         self.fleets[project, metadata["name"]] = fleet

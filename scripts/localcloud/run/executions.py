@@ -15,6 +15,7 @@ from scripts.localcloud.run.container import CannotRun, Plan, plan
 from scripts.localcloud.run.events import EXECUTION, ExecutionEnded
 from scripts.localcloud.run.output import Origin
 from scripts.localcloud.run.sandbox import Child, Sandboxes
+from scripts.localcloud.run.secret_values import SecretValues
 from scripts.localcloud.run.store import RUN, Document, Store, new_version
 
 log = logging.getLogger("localcloud")
@@ -45,6 +46,7 @@ class Executions:
     def __init__(self, context: Context, store: Store, sandboxes: Sandboxes) -> None:
         self._context = context
         self._store = store
+        self._secrets = SecretValues(context)
         self._sandboxes = sandboxes
         self._runs: dict[tuple[str, str], _Run] = {}
 
@@ -103,7 +105,9 @@ class Executions:
         try:
             if run.missing:
                 raise CannotRun("ContainerMissing", run.missing)
-            run.plan = plan(spec["template"]["spec"], {}, self._context.project_root)
+            annotations = execution["metadata"].get("annotations") or {}
+            pod = self._secrets.filled(spec["template"]["spec"], annotations, run.project)
+            run.plan = plan(pod, {}, self._context.project_root)
         except CannotRun as error:
             self._fail_all(run, spec, count, error)
             return
