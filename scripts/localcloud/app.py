@@ -83,7 +83,7 @@ class App:
             wire.reset()
         except Disconnected:
             return
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, RuntimeError):  # the latter from uvloop: nothing can be written any more
             if not wire.gone:
                 raise
         finally:

@@ -129,7 +129,7 @@ def _check(schemas: dict[str, Any], schema: dict[str, Any], value: Any, place: s
         properties, others = schema.get("properties", {}), schema.get("additionalProperties")
         for key, item in value.items():
             inner = properties.get(key, others)
-            if inner is None and properties:
+            if inner is None and "properties" in schema:
                 at = f" at '{place}'" if place else ""
                 raise ApiError(400, f'Invalid JSON payload received. Unknown name "{key}"{at}: Cannot find field.')
             if inner is not None:

@@ -115,7 +115,7 @@ def send(port: int, raw: bytes, end: bool = False, keep_bytes: int = 4 << 20) ->
     answer, parts, size = Answer(), list[bytes](), 0
     deadline = time.monotonic() + PATIENCE_S
     with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as wire:
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(OSError):
             wire.sendall(raw)
             if end:
                 wire.shutdown(socket.SHUT_WR)

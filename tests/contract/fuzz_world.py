@@ -114,10 +114,14 @@ class World:
         """What the sentinels are, as it must be for ever."""
         found = {path: self.do("GET", path) for path in _READ}
         found |= {path: (read := self.do("GET", path))["spec"] | {"uid": read["metadata"]["uid"]} for path in _SPECS}
-        asked = {"resourceNames": ["projects/sentinel"], "filter": 'logName:"sentinel"', "orderBy": "timestamp asc"}
+        asked = {"resourceNames": ["projects/sentinel"], "filter": 'log_id("sentinel")', "orderBy": "timestamp asc"}
         found["entries"] = self.do("POST", "/v2/entries:list", asked)
         texts = {key: json.dumps(each, sort_keys=True) for key, each in found.items()}
         return {key: text.replace(self.standin.url, "URL") for key, text in texts.items()}
+
+    def check_sentinels(self) -> None:
+        changed = self.changed()
+        assert not changed, "\n".join(f"{key}: found {now}, expected {was}" for key, (was, now) in changed.items())
 
     def changed(self) -> dict[str, Any]:
         """Each sentinel that is not what it was: before and now."""
@@ -126,7 +130,7 @@ class World:
 
     def intact(self) -> None:
         """The sentinels, the files around, the index: also after a restart."""
-        assert self.changed() == {}
+        self.check_sentinels()
         assert self.standin.stop() == 0
         log = (self.standin.state / "daemon.log").read_text(encoding="utf-8", errors="replace")
         at = log.find("Traceback")
@@ -134,7 +138,7 @@ class World:
         with contextlib.closing(sqlite3.connect(self.standin.state / "state.db")) as index:
             assert index.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         self.standin = start_standin(self.standin.state)
-        assert self.changed() == {}
+        self.check_sentinels()
         assert self.surroundings() == self.around
 
     def surroundings(self) -> dict[str, Any]:

@@ -100,7 +100,7 @@ def test_clients_that_send_half_a_request_and_wait(world: World) -> None:
             wire = held.enter_context(socket.create_connection(("127.0.0.1", world.port), timeout=30))
             wire.sendall(halves[number % 2])
         assert world.ask(Call("GET", "/_local/health")).status == 200
-        assert world.ask(Call("GET", "/run/fuzz-service/")).status == 200
+        assert world.ask(Call("GET", "/run/sentinel/")).status == 200
     until(lambda: descriptors(world) <= before + 20)
 
 
