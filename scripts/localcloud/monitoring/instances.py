@@ -48,7 +48,7 @@ _UNITS = {"": 1.0, "m": 0.001, "k": 1e3, "M": 1e6, "G": 1e9, "Ki": 2.0**10, "Mi"
 class Run(Protocol):
     """What is needed of the Cloud Run room."""
 
-    def status(self) -> dict[str, Any]: ...
+    def instances(self) -> list[dict[str, Any]]: ...
 
     def documents(self, kind: str) -> list[tuple[str, dict[str, Any]]]: ...
 
@@ -114,7 +114,7 @@ class Instances:
         return found
 
     def _serving(self) -> Iterable[Mapping[str, Any]]:
-        return (each for each in self._run.status()["instances"] if each["state"] in ("ready", "draining"))
+        return (each for each in self._run.instances() if each["state"] in ("ready", "draining"))
 
     def _limits(self, project: str, revision: str) -> tuple[float, float]:
         """CPUs and bytes that a container of a revision may use; 1 and 512 MiB where it does not say."""

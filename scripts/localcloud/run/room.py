@@ -99,10 +99,14 @@ class RunRoom:
         """(project, document) of every service, revision, job, execution or task, oldest first."""
         return list(self._store.all(kind))
 
+    def instances(self) -> list[dict[str, Any]]:
+        """Every instance there is, as GET /_local/instances shows it."""
+        return [each.describe() for each in self._controller.instances()]
+
     def status(self) -> dict[str, Any]:
         return {
             "services": sum(1 for _ in self._store.all("service")),
             "jobs": sum(1 for _ in self._store.all("job")),
             "executions_running": self._executions.running(),
-            "instances": [each.describe() for each in self._controller.instances()],
+            "instances": self.instances(),
         }

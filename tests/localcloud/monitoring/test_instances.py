@@ -28,14 +28,14 @@ class Run:
     """A Cloud Run room with the instances that a test puts there."""
 
     def __init__(self) -> None:
-        self.instances: list[dict[str, Any]] = []
+        self.there: list[dict[str, Any]] = []
 
     def add(self, name: str, in_flight: int = 0) -> None:
         each = {"id": name, "project": "demo", "service": "api", "revision": "api-1", "pid": os.getpid()}
-        self.instances.append({**each, "state": "ready", "in_flight": in_flight})
+        self.there.append({**each, "state": "ready", "in_flight": in_flight})
 
-    def status(self) -> dict[str, Any]:
-        return {"instances": self.instances}
+    def instances(self) -> list[dict[str, Any]]:
+        return self.there
 
     def documents(self, kind: str) -> list[tuple[str, dict[str, Any]]]:
         container = {"resources": {"limits": {"cpu": "2", "memory": "1Gi"}}}
@@ -77,7 +77,7 @@ def test_a_revision_without_instances_is_told_once_even_after_a_restart(context:
     run = Run()
     run.add("a")
     Instances(context, Points(context.db), run).sample()
-    run.instances.clear()
+    run.there.clear()
     context.clock = lambda: 6060.0
     later = Instances(context, Points(context.db), run)
     later.sample()
@@ -112,7 +112,7 @@ def test_each_start_is_told_once(context: Context) -> None:
     run = Run()
     instances = Instances(context, Points(context.db), run)
     run.add("a")
-    run.instances[0]["cold_start_ms"] = 700
+    run.there[0]["cold_start_ms"] = 700
     assert instances.needed() and instances.needed()
     [found] = instances.series("demo", [STARTUP], 0, 1e9)
     value = found.samples[0][1]
