@@ -185,7 +185,7 @@ def test_a_container_that_never_listens_fails_its_startup_probe(cloud: Cloud) ->
         (
             {"container": {"env": [{"name": "T", "valueFrom": {"secretKeyRef": {"name": "s", "key": "1"}}}]}},
             "SecretsAccessCheckFailed",
-            "'s'",
+            "Secret projects/demo/secrets/s/versions/1 was not found",
         ),
     ],
 )
