@@ -84,12 +84,14 @@ class Bucket:
     def create(self, location: str, labels: Mapping[str, str]) -> bool:
         """Make the bucket (uniform access, versioning, lifecycle); False when it is there already.
 
-        Lifecycle: `.tmp/` goes after 7 days, three noncurrent generations of an object stay.
+        Lifecycle: `.tmp/` goes after 7 days, three noncurrent generations of an object stay. No soft delete: versions
+        of many gigabytes that retention has removed shall free their space at once.
         """
 
         def make(bucket: Any) -> None:
             bucket.iam_configuration.uniform_bucket_level_access_enabled = True
             bucket.versioning_enabled = True
+            bucket.soft_delete_policy.retention_duration_seconds = 0
             bucket.labels = dict(labels)
             bucket.add_lifecycle_delete_rule(age=TMP_DAYS, matches_prefix=[".tmp/"])
             bucket.add_lifecycle_delete_rule(number_of_newer_versions=NONCURRENT_KEPT, is_live=False)

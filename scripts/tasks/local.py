@@ -106,6 +106,24 @@ def scale(c: Any, instances: int = 1, env: str = "", service: str = "tabular", j
     screen.result(found)
 
 
+@command(
+    help={
+        "now": "carry the rules out; without it only say what they would do",
+        "bucket": "only this bucket; by default all that have rules",
+    }
+)
+def lifecycle(c: Any, now: bool = False, bucket: str = "", dry_run: bool = False, json: bool = False) -> int:
+    """Carry the lifecycle rules of the stand-in's buckets out at once; by themselves they are once a day."""
+    from scripts.service import lifecycle as domain
+    from scripts.tasks._screen import Screen
+
+    screen = Screen(json=json)
+    found = domain.run(bucket, now=now and not dry_run)
+    screen.lines(domain.told(found))
+    screen.result(found)
+    return domain.exit_code(found)
+
+
 @command(name="env", help={"shell": "bash, zsh or fish; by default your own ($SHELL)"})
 def exports(c: Any, shell: str = "", env: str = "", json: bool = False) -> None:
     """Print what turns gcloud, gsutil and Google's clients to the stand-in: eval "$(./dev invoke local.env)"."""
