@@ -231,7 +231,7 @@ def test_services_hide_secrets(full: Any) -> None:
 def test_instances_tell_hit_version_and_age(full: Any) -> None:
     (found,) = json_of(full, "instances")["instances"]
     assert (found["hit"], found["reason"], found["version"], found["state"]) == (True, "match", "v1", "ready")
-    assert found["mount_mode"] in ("namespace", "rewritten") and 0 <= found["age_s"] < 120
+    assert found["mount_mode"] in ("fuse", "namespace", "rewritten") and 0 <= found["age_s"] < 120
 
 
 def test_jobs_tell_status_and_duration(full: Any) -> None:

@@ -70,7 +70,7 @@ def parse(text: str, read_only: bool) -> Options:
     deprecated: list[float] = []
     for option in filter(None, (each.strip() for each in text.split(","))):
         name, _, value = option.partition("=")
-        name = _ALIASES.get(name, name)
+        name = _ALIASES.get(name, name).replace("_", "-")  # gcsfuse reads both
         if name in _READERS:
             key, read = _READERS[name]
             values[key] = _read(read, option, value)

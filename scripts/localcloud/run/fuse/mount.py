@@ -15,6 +15,7 @@ from scripts.localcloud.run.fuse.nodes import Draft, Handle, Node, Nodes
 from scripts.localcloud.run.fuse.wire import Attributes, Call, Refusal
 
 _SPREAD_BYTES = 1 << 20
+_DIRECT_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ class Mount:
         self.nodes = Nodes(settings.cached)
         self.bucket = Bucket(settings.endpoint, settings.bucket, settings.prefix, settings.instance)
         self.fetched = False  # whether the last request had to ask the bucket and not the cache
+        self.direct = False  # whether the page cache can be bypassed without making mmap impossible
         self._handles: dict[int, Handle | Listing] = {}
         self._numbers = itertools.count(1)
         self._mounted_at_s = time.time()
@@ -147,7 +149,10 @@ class Mount:
         writable = flags & os.O_ACCMODE != os.O_RDONLY
         if writable or flags & os.O_TRUNC:
             self.edit(node, empty=bool(flags & os.O_TRUNC))
-        return wire.opened(self.handle(node, writable), wire.KEEP_CACHE)
+        # what goes through the page cache is told late, by its pages being dropped, that its object is gone
+        small = node.found is not None and node.found.size_bytes <= _DIRECT_BYTES
+        direct = self.direct and small and node.draft is None
+        return wire.opened(self.handle(node, writable), wire.DIRECT if direct else wire.KEEP_CACHE)
 
     def edit(self, node: Node, *, empty: bool) -> Draft:
         """The draft of a file that is about to change; empty throws the present content away."""

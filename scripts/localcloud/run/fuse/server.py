@@ -152,7 +152,8 @@ class Server:
 
     def _body(self, mount: WritableMount, call: Call) -> bytes:
         if call.opcode == wire.INIT:
-            return wire.init(call.data)
+            told, mount.direct = wire.init(call.data)
+            return told
         if call.opcode == wire.FSYNCDIR:
             return b""
         answer = _ANSWERS.get(call.opcode)

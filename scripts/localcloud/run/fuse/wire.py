@@ -17,9 +17,10 @@ OPENDIR, READDIR, RELEASEDIR, FSYNCDIR, CREATE, INTERRUPT, DESTROY = 27, 28, 29,
 BATCH_FORGET, RENAME2 = 42, 45
 SILENT = frozenset({FORGET, BATCH_FORGET, INTERRUPT, DESTROY})
 
-KEEP_CACHE = 1 << 1
+DIRECT, KEEP_CACHE = 1 << 0, 1 << 1
 _NO_REPLACE = 1
 _ASYNC_READ, _ATOMIC_O_TRUNC, _BIG_WRITES, _PARALLEL_DIROPS, _MAX_PAGES = 1 << 0, 1 << 3, 1 << 5, 1 << 18, 1 << 22
+_EXTENDED, _MORE_DIRECT_MAPS = 1 << 30, 1 << 4
 _INVALIDATE_INODE = 2
 SET_SIZE = 1 << 3
 _FOLDER, _FILE = 0o040000, 0o100000
@@ -27,7 +28,8 @@ _FOLDER, _FILE = 0o040000, 0o100000
 _IN = struct.Struct("<IIQQIIII")
 _OUT = struct.Struct("<IiQ")
 _INIT_IN = struct.Struct("<IIII")
-_INIT_OUT = struct.Struct("<IIIIHHIIHH32x")
+_MORE_FLAGS = struct.Struct("<I")
+_INIT_OUT = struct.Struct("<IIIIHHIIHHI28x")
 _ATTRIBUTES = struct.Struct("<6Q10I")
 _ENTRY = struct.Struct("<QQQQII")
 _ATTRIBUTES_OUT = struct.Struct("<QII")
@@ -114,16 +116,21 @@ def failure(unique: int, number: int) -> bytes:
     return _OUT.pack(_OUT.size, -number, unique)
 
 
-def init(data: memoryview) -> bytes:
-    """What the two sides agree on. Raises Refusal for a kernel that is too old."""
+def init(data: memoryview) -> tuple[bytes, bool]:
+    """What the two sides agree on, and whether files that bypass the page cache can be mapped (Linux 6.6).
+
+    Raises Refusal for a kernel that is too old.
+    """
     major, minor, readahead, offered = _INIT_IN.unpack_from(data)
     if major != MAJOR or minor < 28:
         raise Refusal(errno.EPROTO)
-    flags = offered & (_ASYNC_READ | _ATOMIC_O_TRUNC | _BIG_WRITES | _PARALLEL_DIROPS | _MAX_PAGES)
+    flags = offered & (_ASYNC_READ | _ATOMIC_O_TRUNC | _BIG_WRITES | _PARALLEL_DIROPS | _MAX_PAGES | _EXTENDED)
+    more = _MORE_FLAGS.unpack_from(data, _INIT_IN.size)[0] & _MORE_DIRECT_MAPS if offered & _EXTENDED else 0
     pages = MAX_WRITE_BYTES // 4096
-    return _INIT_OUT.pack(
-        MAJOR, MINOR, max(readahead, MAX_WRITE_BYTES), flags, 64, 48, MAX_WRITE_BYTES, 1, pages, 0
+    told = _INIT_OUT.pack(
+        MAJOR, MINOR, max(readahead, MAX_WRITE_BYTES), flags, 64, 48, MAX_WRITE_BYTES, 1, pages, 0, more
     )  # fmt: skip
+    return told, bool(more)
 
 
 def entry(attributes: Attributes) -> bytes:
