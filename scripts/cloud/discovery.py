@@ -26,6 +26,8 @@ _FORMATS: dict[str, dict[str, Any]] = {
     "google-datetime": {
         "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9:]+)$"
     },
+    "date-time": {"pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9:]+)$"},
+    "date": {"pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"},
     "google-duration": {"pattern": r"^-?[0-9]+(\.[0-9]{1,9})?s$"},
 }
 _FORMAT_WORDS = {
@@ -35,6 +37,8 @@ _FORMAT_WORDS = {
     "uint64": 'a whole number in quotes, not negative, like "3600"',
     "byte": "base64 text",
     "google-datetime": "a time like 2026-11-20T02:00:00Z",
+    "date-time": "a time like 2026-11-20T02:00:00Z",
+    "date": "a date like 2026-11-20",
     "google-duration": "a duration like 30s",
 }
 _TYPE_WORDS = {

@@ -35,8 +35,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 log = logging.getLogger("localcloud")
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 # Where Google's APIs are, with their common parameters; a path of a user's service has its own.
-_APIS = ("/storage/", "/upload/", "/resumable/", "/apis/", "/v1/", "/v2/")
-_JSON = "application/json"
+_APIS = ("/storage/", "/upload/", "/resumable/", "/apis/", "/v1/", "/v2/", "/v3/")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _NO_SPACE_SQLITE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
@@ -86,6 +85,7 @@ class App:
         except (asyncio.CancelledError, RuntimeError):  # the latter from uvloop: nothing can be written any more
             if not wire.gone:
                 raise
+            wire.reset()
         finally:
             if request.call is not None and self._traffic is not None:
                 self._traffic.finished(request.call, status, wire.received_bytes, wire.sent_bytes)
@@ -143,7 +143,7 @@ async def _carry(match: Match, request: Request) -> Response:
         mask = partial.parse(request.query["fields"])
 
         async def masked(asked: Request) -> Response:
-            return _partial(await match.handler(asked), mask)
+            return partial.cut(await match.handler(asked), mask)
 
         return await request.gate(match._replace(handler=masked), request)
     return await request.gate(match, request)
@@ -157,15 +157,6 @@ def _host(request: Request) -> str:
     if host is None or "," in host:
         raise ApiError(400, f"Expected one Host header, found {'none' if host is None else 'several'}", "badRequest")
     return host
-
-
-def _partial(response: Response, mask: partial.Mask) -> Response:
-    """What the client asked for of a JSON answer; errors, media and streams are left alone."""
-    body = response.body
-    if response.status != 200 or not isinstance(body, bytes) or not body or not response.content_type.startswith(_JSON):
-        return response
-    chosen = partial.select(json.loads(body), mask)
-    return Response.of_json(chosen, headers=response.headers)
 
 
 def _request(scope: Mapping[str, Any], receive: Any) -> Request:

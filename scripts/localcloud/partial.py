@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
-from scripts.localcloud.web import ApiError
+from scripts.localcloud.web import ApiError, Response
 
 # Which fields are wanted, and of each which part; an empty mask stands for the whole.
 Mask = dict[str, "Mask"]
@@ -27,6 +28,14 @@ def parse(text: str) -> Mask:
     if tokens:
         raise _invalid(text)
     return mask
+
+
+def cut(response: Response, mask: Mask) -> Response:
+    """What the client asked for of a JSON answer; errors, media and streams are left alone."""
+    body, is_json = response.body, response.content_type.startswith("application/json")
+    if response.status != 200 or not isinstance(body, bytes) or not body or not is_json or not mask:
+        return response
+    return Response.of_json(select(json.loads(body), mask), headers=response.headers)
 
 
 def select(value: Any, mask: Mask) -> Any:

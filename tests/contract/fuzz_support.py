@@ -26,6 +26,8 @@ PATIENCE_S = 30.0
 # 501: not imitated; 503: stopped or asked to be; 507: no space. All are documented.
 ALLOWED = frozenset({501, 503, 507})
 _LEAKS = re.compile(rb"Traceback \(most recent call last\)|\.py\", line \d+|File \"/")
+# These tell what a user's program has said, its tracebacks too.
+_LOGS = re.compile(rb"/_local/console/|/v2/entries:|/_local/instances")
 HELLO = "us-docker.pkg.dev/cloudrun/container/hello"
 
 GOOD = {
@@ -154,7 +156,7 @@ def judge(port: int, raw: bytes, answer: Answer, whole: bool = True, allowed: fr
         raise AssertionError(f"found status {answer.status}: {answer.raw[-600:]!r}\n{repeat(port, raw)}")
     if "x-evil" in answer.headers:
         raise AssertionError(f"a header was injected: {answer.raw[:600]!r}\n{repeat(port, raw)}")
-    if _LEAKS.search(answer.raw):
+    if _LEAKS.search(answer.raw) and not _LOGS.search(raw):
         raise AssertionError(f"the answer shows a traceback: {answer.raw[:2000]!r}\n{repeat(port, raw)}")
 
 

@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Any
 from urllib.parse import urlsplit
 
-from scripts.localcloud import schema
+from scripts.localcloud import partial, schema
 from scripts.localcloud.storage.multipart import boundary_of
 from scripts.localcloud.web import ApiError, Request, Response, Route, Router, parse_query
 
@@ -80,7 +80,8 @@ class Batch:
         )  # fmt: skip
         found = self._router.find(inner.method, inner.raw_path)
         schema.enter(found, inner)
-        return await outer.gate(found, inner)
+        mask = partial.parse(query["fields"]) if query.get("fields") else {}
+        return partial.cut(await outer.gate(found, inner), mask)
 
 
 def _receiving(body: bytes) -> Any:
