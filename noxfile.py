@@ -11,6 +11,7 @@ environment each would cost 27 s and 488 MB (measured 2026-11-20, see docs/decis
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import sys
 from pathlib import Path
@@ -21,6 +22,8 @@ nox.needs_version = ">=2025.5"
 nox.options.default_venv_backend = "none"
 nox.options.sessions = ["lint", "types", "unit", "templates", "contract", "e2e"]
 nox.options.error_on_external_run = False
+# nox looks for uv even when no session gets an environment of its own, and tells that there is none (seen in 2026.10).
+logging.getLogger("nox").addFilter(lambda record: record.funcName != "uv_version")
 
 ELSEWHERE = ("tests/contract", "tests/e2e", "tests/rendering")
 # Tests mostly wait for processes: more workers than processors only make them slow, more than four only cost memory.
