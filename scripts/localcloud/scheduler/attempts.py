@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +24,8 @@ _CODES = {400: 3, 401: 16, 403: 7, 404: 5, 409: 6, 429: 8, 500: 13, 503: 14, 504
 _CODE_NAMES = {0: "OK", 3: "INVALID_ARGUMENT", 16: "UNAUTHENTICATED", 7: "PERMISSION_DENIED", 5: "NOT_FOUND"}
 _CODE_NAMES |= {6: "ALREADY_EXISTS", 8: "RESOURCE_EXHAUSTED", 13: "INTERNAL", 14: "UNAVAILABLE", 2: "UNKNOWN"}
 _CODE_NAMES |= {4: "DEADLINE_EXCEEDED", 9: "FAILED_PRECONDITION"}
+# Headers that Cloud Scheduler sets or removes whatever a job says.
+_RESERVED = re.compile(r"(?i)(host|content-length|user-agent|x-google-.*|x-appengine-.*|x-cloudscheduler.*)$")
 _TYPE = "type.googleapis.com/google.cloud.scheduler.logging."
 
 
@@ -52,11 +55,12 @@ def destination(uri: str, own_url: str) -> str:
 def headers(job: model.Job, slot: float) -> dict[str, str]:
     """The headers of the request; slot is when it was due, in seconds since the epoch."""
     target = job["httpTarget"]
-    found = {"User-Agent": "Google-Cloud-Scheduler", **(target.get("headers") or {})}
+    given = {name: value for name, value in (target.get("headers") or {}).items() if not _RESERVED.match(name)}
+    found = {"User-Agent": "Google-Cloud-Scheduler", **given}
     found["X-CloudScheduler"] = "true"
     found["X-CloudScheduler-JobName"] = job["name"].rpartition("/")[2]
     found["X-CloudScheduler-ScheduleTime"] = datetime.fromtimestamp(slot, UTC).isoformat()
-    if target.get("body") and "Content-Type" not in found:
+    if target.get("body") and "content-type" not in {name.lower() for name in found}:
         found["Content-Type"] = "application/octet-stream"
     if "oauthToken" in target:
         found["Authorization"] = f"Bearer stand-in.{target['oauthToken']['serviceAccountEmail']}"

@@ -2,26 +2,22 @@
 
 Cloud Scheduler goes by the wall clock ("Cron job format and time zone"): where clocks are put forward, a time that does
 not exist is not run; where they are put back, a time that exists twice is run twice. Day of month and day of week are
-joined by OR unless one of them is `*`. English-like: `every 15 minutes`, `every 2 hours`, `every day 02:00`,
-`every monday,thursday 09:30`; intervals count from midnight in the job's time zone when they divide the day, and from
-the moment they are asked from otherwise.
+joined by OR unless one of them is `*`. The English-like format is english.py's; its intervals count from midnight in
+the job's time zone when they divide the day, and from the moment they are asked from otherwise.
 """
 
 from __future__ import annotations
 
 import functools
-import re
 import zoneinfo
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
+from scripts.localcloud.scheduler import english
+from scripts.localcloud.scheduler.english import Days, Every
+
 _BOUNDS = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
-_LONG_DAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
-_EVERY_N = re.compile(r"every (\d{1,5}) ?(minutes?|mins?|hours?|h|m)", re.IGNORECASE)
-_EVERY_DAY = re.compile(r"every ([a-z]+(?:,[a-z]+)*) ([01]?\d|2[0-3]):([0-5]\d)", re.IGNORECASE)
 # 29 February falls on every weekday within 28 years, and 40 covers the century that skips one.
 _YEARS = 40
 
@@ -41,6 +37,10 @@ class Cron:
     weekdays: frozenset[int]
     either_day: bool
 
+    def within(self, hour: int) -> tuple[int, ...]:
+        """The minutes of an hour."""
+        return self.minutes
+
     def on(self, day: date) -> bool:
         """Whether it is due on a day at all."""
         if day.month not in self.months:
@@ -49,22 +49,13 @@ class Cron:
         return in_month or in_week if self.either_day else in_month and in_week
 
 
-@dataclass(frozen=True)
-class Every:
-    """A fixed interval."""
-
-    seconds: int
-
-
 @functools.lru_cache(maxsize=256)
-def parse(schedule: str) -> Cron | Every:
+def parse(schedule: str) -> Cron | Every | Days:
     """Understand a schedule. Raises BadSchedule."""
     text = " ".join(schedule.split())
-    if text.lower().startswith("every "):
-        return _english(text)
     fields = text.split(" ")
-    if len(fields) != 5:
-        raise BadSchedule(schedule)
+    if len(fields) != 5 or ":" in text or " of " in text:
+        return _english(schedule)
     sets = [_field(field, place) for place, field in enumerate(fields)]
     either = "*" not in (fields[2], fields[4])
     parsed = Cron(
@@ -93,7 +84,7 @@ def next_after(schedule: str, zone: str, at: float) -> float:
     raise BadSchedule(schedule)
 
 
-def _first(cron: Cron, day: date, zone: zoneinfo.ZoneInfo, at: float) -> float | None:
+def _first(cron: Cron | Days, day: date, zone: zoneinfo.ZoneInfo, at: float) -> float | None:
     """The first instant of a day after `at`."""
     found: list[float] = []
     hour_found = 24
@@ -111,8 +102,8 @@ def _first(cron: Cron, day: date, zone: zoneinfo.ZoneInfo, at: float) -> float |
     return min(found, default=None)
 
 
-def _instants(cron: Cron, day: date, hour: int, zone: zoneinfo.ZoneInfo) -> Iterator[float]:
-    for minute in cron.minutes:
+def _instants(cron: Cron | Days, day: date, hour: int, zone: zoneinfo.ZoneInfo) -> Iterator[float]:
+    for minute in cron.within(hour):
         wall = datetime(day.year, day.month, day.day, hour, minute, tzinfo=zone)
         once, again = wall.timestamp(), wall.replace(fold=1).timestamp()
         # both readings of a time that is skipped come back as another wall time
@@ -134,25 +125,14 @@ def _days(first: date, count: int) -> Iterator[date]:
     return (first + timedelta(days=offset) for offset in range(-1, count))
 
 
-def _english(text: str) -> Cron | Every:
-    interval = _EVERY_N.fullmatch(text)
-    if interval is not None and int(interval[1]) > 0:
-        unit_s = 3600 if interval[2].lower().startswith("h") else 60
-        return Every(int(interval[1]) * unit_s)
-    daily = _EVERY_DAY.fullmatch(text)
-    if daily is None:
-        raise BadSchedule(text)
-    every_day = frozenset(range(7))
-    weekdays = every_day if daily[1].lower() == "day" else frozenset(map(_weekday, daily[1].split(",")))
-    days, months = frozenset(range(1, 32)), frozenset(range(1, 13))
-    return Cron((int(daily[3]),), (int(daily[2]),), days, months, weekdays, False)
-
-
-def _weekday(name: str) -> int:
-    for names in (_DAYS, _LONG_DAYS):
-        if name.lower() in names:
-            return names.index(name.lower())
-    raise BadSchedule(name)
+def _english(schedule: str) -> Every | Days:
+    try:
+        parsed = english.parse(schedule)
+    except english.NotEnglish as error:
+        raise BadSchedule(schedule) from error
+    if isinstance(parsed, Days) and not any(parsed.on(day) for day in _days(date(2000, 1, 1), 366 * _YEARS)):
+        raise BadSchedule(schedule)
+    return parsed
 
 
 def _field(field: str, place: int) -> frozenset[int]:
@@ -174,7 +154,7 @@ def _field(field: str, place: int) -> frozenset[int]:
 
 
 def _number(text: str, place: int) -> int:
-    names = {3: _MONTHS, 4: _DAYS}.get(place, ())
+    names = {3: english.MONTHS, 4: english.DAYS}.get(place, ())
     if text.lower() in names:
         return names.index(text.lower()) + (1 if place == 3 else 0)
     if not _is_number(text):

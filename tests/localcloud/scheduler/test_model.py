@@ -30,9 +30,7 @@ def test_a_new_job_has_defaults_and_names_for_numbers() -> None:
 def test_a_patch_changes_what_its_mask_names() -> None:
     job = model.new_job({**BODY, "description": "old"}, PARENT, NOW)
     target = {"uri": "http://127.0.0.1/x"}
-    patched = model.patched(
-        job, {"httpTarget": target, "schedule": "1 1 * * *"}, "http_target.uri,description", LATER
-    )
+    patched = model.patched(job, {"httpTarget": target, "schedule": "1 1 * * *"}, "http_target.uri,description", LATER)
     assert patched["httpTarget"] == {**job["httpTarget"], **target}
     assert patched["schedule"] == "0 2 * * *" and "description" not in patched
     assert patched["userUpdateTime"] == LATER
