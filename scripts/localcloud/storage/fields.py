@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from scripts.localcloud.storage.contexts import is_contexts
-from scripts.localcloud.storage.retention import RELEASED, is_retention
+from scripts.localcloud.storage.retention import RELEASED, is_empty, is_retention
 from scripts.localcloud.web import ApiError
 
 STORAGE_CLASSES = (
@@ -63,7 +63,7 @@ def _checked(resource: Mapping[str, Any]) -> dict[str, Any]:
         if value is not None and not check(value):
             raise ApiError(400, f"Invalid value for {key}: {str(value)[:200]!r}", "invalid")
         found[key] = value
-    if found.get("retention") == {}:
+    if is_empty(found.get("retention")):
         found["retention"] = None
     _check_size(found)
     return found

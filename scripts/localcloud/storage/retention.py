@@ -83,9 +83,14 @@ def _weaker(before: Mapping[str, Any], after: Mapping[str, Any] | None) -> bool:
     return moment(after["retainUntilTime"]) < moment(before["retainUntilTime"])
 
 
+def is_empty(value: Any) -> bool:
+    """An object without values, as google-cloud-storage writes "none"."""
+    return isinstance(value, dict) and all(each is None for each in value.values())
+
+
 def is_retention(value: Any) -> bool:
-    """{mode, retainUntilTime}, or {} for none."""
-    if value == {}:
+    """{mode, retainUntilTime}, or nothing in it for none."""
+    if is_empty(value):
         return True
     if not isinstance(value, dict) or value.get("mode") not in _MODES:
         return False
