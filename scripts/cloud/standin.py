@@ -25,7 +25,7 @@ from scripts.errors import BadInput, ExitCode, NotFound, OpsError, Refused, Unre
 from scripts.settings.project import ROOT
 
 NAME = "modelshelf-localcloud"
-ANSWER_TIMEOUT_S = 5.0
+ANSWER_TIMEOUT_S = 10.0
 START_TIMEOUT_S = 60.0
 CORPUS_TIMEOUT_S = 900.0
 STOP_TIMEOUT_S = 25.0  # instances get 10 s between SIGTERM and SIGKILL
@@ -117,7 +117,7 @@ def stop(state: Path) -> bool:
         raise OpsError(f"the daemon that uses {state} does not stop", f"See who it is: fuser {state}/daemon.lock")
     with contextlib.suppress(ProcessLookupError):
         os.kill(known.pid, signal.SIGKILL)
-    if not _released(state, 5.0):
+    if not _released(state, 20.0):
         raise OpsError(f"process {known.pid} does not end", f"Run: kill -9 {known.pid}")
     return True
 
