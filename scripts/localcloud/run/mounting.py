@@ -157,6 +157,6 @@ class Mounting:
 
     def describe(self) -> dict[str, Any]:
         """What GET /_local/mounts shows."""
-        fused = sum(1 for each in self._mounted.values() if each.desk is not None)
+        processes = {each: made.server.pid for each, made in self._mounted.items() if made.server is not None}
         best = self._detected.result().mode if self._detected is not None and self._detected.done() else None
-        return {"mode": self.mode or best, "best": best, **self.pace, "fuse_processes": fused}
+        return {"mode": self.mode or best, "best": best, **self.pace, "fuse_processes": processes}

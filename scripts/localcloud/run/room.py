@@ -109,4 +109,5 @@ class RunRoom:
             "jobs": sum(1 for _ in self._store.all("job")),
             "executions_running": self._executions.running(),
             "instances": self.instances(),
+            "mounts": self._sandboxes.mounting.describe(),
         }
