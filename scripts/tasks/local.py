@@ -161,20 +161,10 @@ def shell(c: Any, env: str = "") -> int:
     }
 )
 def requests(
-    c: Any,
-    operation: str = "",
-    bucket: str = "",
-    object: str = "",
-    caller: str = "",
-    instance: str = "",
-    status: str = "",
-    since: str = "",
-    until: str = "",
-    limit: int = 50,
-    order: str = "newest",
-    summary: str = "",
+    c: Any, operation: str = "", bucket: str = "", object: str = "", caller: str = "", instance: str = "",
+    status: str = "", since: str = "", until: str = "", limit: int = 50, order: str = "newest", summary: str = "",
     json: bool = False,
-) -> None:
+) -> None:  # fmt: skip
     """Show which calls of its APIs the stand-in got: by whom, for what, bytes, status, time, and the fault that hit."""
     asked = {key: str(value) for key, value in locals().items() if key not in ("c", "json")}
     from scripts.service import traffic
@@ -207,25 +197,11 @@ def requests(
     }
 )
 def fault(
-    c: Any,
-    on: str = "",
-    kind: str = "",
-    nth: str = "",
-    count: str = "",
-    every: str = "",
-    probability: str = "",
-    seed: str = "",
-    bucket: str = "",
-    object: str = "",
-    instance: str = "",
-    after_bytes: str = "",
-    delay_s: str = "",
-    rate_bytes_s: str = "",
-    retry_after_s: str = "",
-    clear: str = "",
-    dry_run: bool = False,
+    c: Any, on: str = "", kind: str = "", nth: str = "", count: str = "", every: str = "", probability: str = "",
+    seed: str = "", bucket: str = "", object: str = "", instance: str = "", after_bytes: str = "",
+    delay_s: str = "", rate_bytes_s: str = "", retry_after_s: str = "", clear: str = "", dry_run: bool = False,
     json: bool = False,
-) -> int:
+) -> int:  # fmt: skip
     """Let calls of the stand-in fail as networks and clouds do; clear what was set. A restart clears all, too."""
     asked = {key: value for key, value in locals().items() if key not in ("c", "clear", "dry_run", "json") and value}
     from scripts.service import traffic
