@@ -94,7 +94,7 @@ class Index:
         return record_of(row) if row is not None else None
 
     def several(self, bucket: str, positions: list[Position]) -> list[Record]:
-        """These generations, which are in order: a page of a list in a few queries."""
+        """These generations, as far as they still exist."""
         return several(self._db, "storage_objects", bucket, positions)
 
     def live(self, bucket: str, first: str) -> Iterator[Record]:
