@@ -198,9 +198,8 @@ def requests(
 )
 def fault(
     c: Any, on: str = "", kind: str = "", nth: str = "", count: str = "", every: str = "", probability: str = "",
-    seed: str = "", bucket: str = "", object: str = "", instance: str = "", after_bytes: str = "",
-    delay_s: str = "", rate_bytes_s: str = "", retry_after_s: str = "", clear: str = "", dry_run: bool = False,
-    json: bool = False,
+    seed: str = "", bucket: str = "", object: str = "", instance: str = "", after_bytes: str = "", delay_s: str = "",
+    rate_bytes_s: str = "", retry_after_s: str = "", clear: str = "", dry_run: bool = False, json: bool = False,
 ) -> int:  # fmt: skip
     """Let calls of the stand-in fail as networks and clouds do; clear what was set. A restart clears all, too."""
     asked = {key: value for key, value in locals().items() if key not in ("c", "clear", "dry_run", "json") and value}
