@@ -77,7 +77,7 @@ def test_the_plan_is_what_happens_and_makes_nothing(make: Make, listener: Listen
 
 
 def test_a_revision_that_fails_is_told_recorded_and_tried_anew(make: Make, listener: Listener) -> None:
-    settings = make(service={"image": "example/nosuch:1"})
+    settings = make(service={"secret_env": {"TOKEN": "nosuch:1"}})
     with pytest.raises(OpsError, match="is not ready") as failed:
         deploy.deploy(settings, NEVER, listener)
     assert failed.value.exit_code == 1
@@ -93,7 +93,7 @@ def test_a_revision_that_fails_is_told_recorded_and_tried_anew(make: Make, liste
     with pytest.raises(OpsError, match="is not ready"):
         deploy.deploy(settings, NEVER, Listener())
     assert len(revisions(settings)) == 2
-    assert deploy.deploy(make(service={"image": "example/hello:2"}), NEVER, Listener()).changed
+    assert deploy.deploy(make(service={"secret_env": {}}), NEVER, Listener()).changed
     assert deploy.plan_deploy(make(), NEVER).empty
 
 

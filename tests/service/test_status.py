@@ -46,7 +46,7 @@ def test_without_a_published_version_new_instances_would_miss(make: Make, listen
 
 
 def test_a_failed_revision_that_never_served_is_down(make: Make, listener: Listener) -> None:
-    settings = make(service={"image": "example/nosuch:1"})
+    settings = make(service={"secret_env": {"TOKEN": "nosuch:1"}})
     with pytest.raises(Exception, match="nosuch"):
         deploy.deploy(settings, NEVER, listener)
     found = status.status(settings, "tabular")
