@@ -81,7 +81,8 @@ class App:
         except Aborted:
             wire.reset()
         except Disconnected:
-            return
+            if wire.gone:
+                wire.reset()
         except (asyncio.CancelledError, RuntimeError):  # the latter from uvloop: nothing can be written any more
             if not wire.gone:
                 raise

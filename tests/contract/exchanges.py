@@ -112,7 +112,8 @@ def judge(each: Exchange) -> Verdict | None:
         return None
     if each.status >= 400 and each.status != 499:
         return Verdict("", _wrong_error(each))
-    if each.status in (304, 308, 499) or "alt=media" in each.query:
+    ended = each.method == "DELETE" and "/upload/" in each.path  # a resumable upload's end is no method of its own
+    if each.status in (304, 308, 499) or "alt=media" in each.query or ended:
         return None
     candidates = find(each.method, each.path, each.host)
     if not candidates:
@@ -120,6 +121,13 @@ def judge(each: Exchange) -> Verdict | None:
     verdicts = [(method, _wrong_asked(method, each) or _wrong_answer(method, each)) for method in candidates]
     method, wrong = next((found for found in verdicts if not found[1]), verdicts[0])
     return Verdict(method.id, f"{method.id}: {wrong}" if wrong else "")
+
+
+def proven(each: Exchange) -> set[str]:
+    """The ids of the methods that an exchange may have been, when it is as Google describes it."""
+    verdict = judge(each)
+    right = verdict is not None and not verdict.wrong and each.status < 300
+    return {method.id for method in find(each.method, each.path, each.host)} if right else set()
 
 
 def _wrong_answer(method: Method, each: Exchange) -> str:
