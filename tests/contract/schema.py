@@ -21,7 +21,7 @@ from scripts.errors import BadInput
 APIS = (
     ("storage", "v1"), ("run", "v1"), ("run", "v2"), ("logging", "v2"), ("cloudscheduler", "v1"), ("monitoring", "v3"),
     ("secretmanager", "v1"), ("iam", "v1"), ("serviceusage", "v1"), ("cloudresourcemanager", "v1"),
-    ("cloudresourcemanager", "v3"), ("cloudkms", "v1"),
+    ("cloudresourcemanager", "v3"), ("cloudkms", "v1"), ("iamcredentials", "v1"),
 )  # fmt: skip
 
 

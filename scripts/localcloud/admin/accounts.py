@@ -1,4 +1,4 @@
-"""Service accounts of IAM: kept, with their policies; `-` stands for any project. Deleting is final here."""
+"""Service accounts of IAM: kept, with their policies; `-` stands for any project. Deleted ones can be restored."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import secrets
 import zlib
 from base64 import b64encode
 
+from scripts.localcloud.admin.account_keys import AccountKeys
 from scripts.localcloud.admin.documents import Document, Documents, body, masked, page
 from scripts.localcloud.admin.policies import Policies
 from scripts.localcloud.context import Context
@@ -17,6 +18,7 @@ _ACCOUNTS = "/v1/projects/{project}/serviceAccounts"
 _ACCOUNT = f"{_ACCOUNTS}/{{account}}"
 _OP = "iam.projects.serviceAccounts"
 _ID = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]", re.ASCII)
+_DELETED = "deleted/serviceAccounts"
 _CHOSEN = ("displayName", "description")
 
 
@@ -26,6 +28,7 @@ class Accounts:
     def __init__(self, context: Context, documents: Documents, policies: Policies) -> None:
         self._documents = documents
         self._policies = policies
+        self._keys = AccountKeys(context, documents, self._need)
 
     def routes(self) -> list[Route]:
         return [
@@ -33,12 +36,15 @@ class Accounts:
             Route("GET", _ACCOUNTS, self._list, f"{_OP}.list"),
             Route("GET", _ACCOUNT, self._get, f"{_OP}.get"),
             Route("PATCH", _ACCOUNT, self._patch, f"{_OP}.patch"),
+            Route("PUT", _ACCOUNT, self._put, f"{_OP}.update"),
+            Route("POST", f"{_ACCOUNT}:undelete", self._undelete, f"{_OP}.undelete"),
             Route("DELETE", _ACCOUNT, self._delete, f"{_OP}.delete"),
             Route("POST", f"{_ACCOUNT}:enable", self._enable, f"{_OP}.enable"),
             Route("POST", f"{_ACCOUNT}:disable", self._disable, f"{_OP}.disable"),
             Route("POST", f"{_ACCOUNT}:getIamPolicy", self._get_policy, f"{_OP}.getIamPolicy"),
             Route("POST", f"{_ACCOUNT}:setIamPolicy", self._set_policy, f"{_OP}.setIamPolicy"),
             Route("POST", f"{_ACCOUNT}:testIamPermissions", self._test, f"{_OP}.testIamPermissions"),
+            *self._keys.routes(),
         ]
 
     def _need(self, request: Request) -> Document:
@@ -78,8 +84,28 @@ class Accounts:
         new = masked(old, given.get("serviceAccount") or {}, given.get("updateMask", ""), _CHOSEN)
         return Response.of_json(self._documents.save(old["name"], {**new, "etag": _etag()}))
 
+    async def _put(self, request: Request) -> Response:
+        """The older form of an update: the names that the body has are replaced."""
+        old, given = self._need(request), await body(request, _API, "ServiceAccount", "serviceAccount")
+        chosen = {key: value for key, value in given.items() if key in _CHOSEN}
+        return Response.of_json(self._documents.save(old["name"], {**old, **chosen, "etag": _etag()}))
+
+    async def _undelete(self, request: Request) -> Response:
+        """By unique id, as long as nobody took the name."""
+        await body(request, _API, "UndeleteServiceAccountRequest", "request")
+        unique = request.params["account"]
+        gone = self._documents.read(f"{_DELETED}/{unique}")
+        if gone is None:
+            raise ApiError(404, f"Service account [{unique[:100]}] was not deleted, or never was.")
+        restored = self._documents.create(gone["name"], gone, "Service account")
+        self._documents.delete(f"{_DELETED}/{unique}")
+        return Response.of_json({"restoredAccount": restored})
+
     async def _delete(self, request: Request) -> Response:
-        name = self._need(request)["name"]
+        account = self._need(request)
+        name = account["name"]
+        self._keys.forget(name)
+        self._documents.save(f"{_DELETED}/{account['uniqueId']}", account)
         self._documents.delete(name)
         self._policies.forget(name)
         return Response.of_json({})

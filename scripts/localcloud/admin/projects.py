@@ -26,6 +26,7 @@ class Projects:
         routes = [
             Route("GET", "/v1/projects", self._list, "cloudresourcemanager.projects.list"),
             Route("GET", "/v3/projects:search", self._search, "cloudresourcemanager.projects.search"),
+            Route("GET", "/v3/projects", self._search, "cloudresourcemanager.projects.list"),
             Route("GET", "/v1/projects/{project}", self._get_v1, "cloudresourcemanager.projects.get"),
             Route("GET", "/v3/projects/{project}", self._get_v3, "cloudresourcemanager.projects.get"),
             Route("GET", "/v1/projects/{project}/locations", self._locations, "run.projects.locations.list"),
@@ -33,6 +34,8 @@ class Projects:
                 "GET", "/v1/projects/{project}/locations/{location}", self._location, "cloudkms.projects.locations.get"
             ),
         ]
+        ancestry = "cloudresourcemanager.projects.getAncestry"
+        routes.append(Route("POST", "/v1/projects/{project}:getAncestry", self._ancestry, ancestry))
         for version in ("v1", "v3"):
             project = f"/{version}/projects/{{project}}"
             routes += [
@@ -76,6 +79,11 @@ class Projects:
 
     async def _get_v3(self, request: Request) -> Response:
         return Response.of_json(_v3(self._need(request)))
+
+    async def _ancestry(self, request: Request) -> Response:
+        """A project here is in no folder."""
+        resource = {"type": "project", "id": self._need(request)["projectId"]}
+        return Response.of_json({"ancestor": [{"resourceId": resource}]})
 
     async def _get_policy(self, request: Request) -> Response:
         return self._policies.get(f"projects/{self._need(request)['projectId']}")
