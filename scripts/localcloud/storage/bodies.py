@@ -25,6 +25,7 @@ BACKLOG_BYTES = 16 << 20
 INLINE_BYTES = 64 << 10
 # Kept free for the index, so that deleting still works on a disk that uploads have filled.
 RESERVE_BYTES = 4 << 20
+_RESERVE = 64
 
 _TABLE = "CREATE TABLE IF NOT EXISTS storage_loose_bodies(body TEXT PRIMARY KEY) WITHOUT ROWID"
 
@@ -54,6 +55,7 @@ class Bodies:
         self.closed = False
         self.backlog_bytes = 0
         self._db = db
+        self._reserve: list[str] = []
         self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="body")
         db.script(_TABLE)
 
@@ -72,13 +74,22 @@ class Bodies:
 
     def receive(self, *, md5: bool = True) -> Sink:
         """A place for a new body. Use as `async with`: what is not kept is removed."""
-        body = secrets.token_hex(16)
-        self._db.run("INSERT INTO storage_loose_bodies VALUES (?)", body)
-        return Sink(self, body, self._pool, md5)
+        return Sink(self, self._next_id(), self._pool, md5)
 
     def resume(self, body: str) -> Sink:
         """The place of a body that an earlier daemon had begun: call recover() before anything else."""
         return Sink(self, body, self._pool, md5=True)
+
+    def _next_id(self) -> str:
+        """A random id that stands in the table already: many are written down at once, as each costs a transaction."""
+        if self._db.changing or not self._reserve:
+            fresh = [secrets.token_hex(16) for _ in range(1 if self._db.changing else _RESERVE)]
+            marks = ", ".join(["(?)"] * len(fresh))
+            self._db.run(f"INSERT INTO storage_loose_bodies VALUES {marks}", *fresh)
+            if self._db.changing:  # what is rolled back must not be in the reserve
+                return fresh[0]
+            self._reserve = fresh
+        return self._reserve.pop()
 
     def keep(self, body: str) -> None:
         """An object owns the body now. Call inside the object's transaction."""
@@ -295,9 +306,12 @@ class Sink:
 
     def _open(self) -> int:
         if self._descriptor < 0:
-            path = self._bodies.path(self.id)
-            path.parent.mkdir(mode=0o700, exist_ok=True)
-            self._descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            path, flags = self._bodies.path(self.id), os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
+            try:
+                self._descriptor = os.open(path, flags, 0o600)
+            except FileNotFoundError:
+                path.parent.mkdir(mode=0o700, exist_ok=True)
+                self._descriptor = os.open(path, flags, 0o600)
         return self._descriptor
 
     def _close(self) -> None:

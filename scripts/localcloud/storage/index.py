@@ -28,6 +28,8 @@ CREATE INDEX IF NOT EXISTS storage_bodies ON storage_objects(body);
 CREATE TABLE IF NOT EXISTS storage_clock(one INTEGER PRIMARY KEY CHECK (one = 1), generation INTEGER NOT NULL);
 INSERT OR IGNORE INTO storage_clock VALUES (1, 0);
 """
+# How far the generations' bound lies ahead: a restart within it makes the next ones a little late.
+_AHEAD_US = 1_000_000
 # How a bucket's settings look in the index when they hold rules.
 _RULES = '"lifecycle":{"rule":['
 
@@ -38,15 +40,28 @@ class Index:
     def __init__(self, db: Database) -> None:
         self._db = db
         self._known: dict[str, Bucket] = {}
+        self._last = self._bound = 0
         db.script(_TABLES)
         self.soft = SoftDeleted(db)
 
     def next_generation(self) -> int:
-        """Microseconds since the epoch as at Google, but always above every earlier one. Call in a transaction."""
-        row = self._db.row("SELECT generation FROM storage_clock")
-        generation = max((row["generation"] if row else 0) + 1, time.time_ns() // 1000)
-        self._db.run("UPDATE storage_clock SET generation = ?", generation)
-        return generation
+        """Microseconds since the epoch as at Google, but always above every earlier one. Call in a transaction.
+
+        What is written down is a bound that none has reached, so that not every object costs a write more.
+        """
+        if not self._bound:
+            row = self._db.row("SELECT generation FROM storage_clock")
+            self._last = max(self._last, row["generation"] if row else 0)
+        self._last = max(self._last + 1, time.time_ns() // 1000)
+        if self._last >= self._bound:
+            self._bound = self._last + _AHEAD_US
+            self._db.run("UPDATE storage_clock SET generation = ?", self._bound)
+        return self._last
+
+    def rolled_back(self) -> None:
+        """What the transaction wrote is not there."""
+        self._bound = 0
+        self._known.clear()
 
     def bucket(self, name: str) -> Bucket | None:
         """The bucket of this name. Every call asks for one, so known ones are kept in memory."""

@@ -49,6 +49,9 @@ class Store:
         try:
             with self.context.db.transaction():
                 yield changes
+        except BaseException:
+            self.index.rolled_back()
+            raise
         finally:
             self._changes = None
         for event in changes.events:
@@ -109,13 +112,16 @@ class Store:
 
     def check(self, bucket: str, name: str, conditions: Conditions) -> Bucket:
         """Whether an object may be written here now. Raises ApiError 404 (bucket), 403 (hold, retention) or 412."""
-        found, live = self.bucket(bucket), self.index.find(bucket, name)
+        found = self.bucket(bucket)
+        self._check(found, self.index.find(bucket, name), conditions)
+        return found
+
+    def _check(self, where: Bucket, live: Record | None, conditions: Conditions) -> None:
         if live is None:
             conditions.check(0, 0)
-            return found
+            return
         conditions.check(live.generation, live.metageneration, live.etag)
-        retention.check_removal(found, live, self.moment(), archiving=found.versioned)
-        return found
+        retention.check_removal(where, live, self.moment(), archiving=where.versioned)
 
     def create(
         self, bucket: str, name: str, body: Body, fields: dict[str, Any], conditions: Conditions,
@@ -126,10 +132,10 @@ class Store:
         also: what else belongs into the transaction.
         """
         with self.changing() as changes:
-            where = self.check(bucket, name, conditions)
+            where, live = self.bucket(bucket), self.index.find(bucket, name)
+            self._check(where, live, conditions)
             fields = {**_defaults(where), **fields}
             retention.check_object(where, {}, fields, self.moment(), override=False)
-            live = self.index.find(bucket, name)
             if live is not None:
                 self._retire(where, live, changes)
             now = self.context.now()
