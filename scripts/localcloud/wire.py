@@ -132,6 +132,8 @@ class Wire:
             if rest_s <= 0:
                 return False
             await asyncio.sleep(rest_s)
+        self._cycle.disconnected = True
+        self._transport.abort()
         return True
 
     async def drained(self) -> None:
@@ -225,6 +227,10 @@ def _push(target: int, source: int, offset: int, count: int) -> int:
             if not waiter.poll(_PATIENCE_MS):
                 break
             continue
+        except ConnectionError:
+            if done:
+                break  # what went out before the client left counts; the next call is told
+            raise
         if sent == 0:
             raise EOFError("the file is shorter than announced")
         done += sent

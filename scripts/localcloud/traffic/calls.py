@@ -23,6 +23,7 @@ _TELLING = {"storage.buckets.insert"} | {
     f"storage.objects.{verb}"
     for verb in ("insert", "get", "patch", "update", "compose", "copy", "rewrite", "move", "restore")
 }
+# at is in microseconds since the epoch.
 COLUMNS = (
     "at", "operation", "method", "path", "agent", "account", "instance", "bucket", "object", "generation", "range",
     "bytes_in", "bytes_out", "status", "ms", "fault",
@@ -139,8 +140,9 @@ def row(call: Call, names: Names) -> tuple[Any, ...]:
     generation = generation or next((value for key, value in call.headers if key == "x-goog-generation"), "")
     headers = request.headers
     span = request.facts.get("range") or headers.get("range") or headers.get("content-range") or ""
+    agent = headers.get("user-agent", "")[:400]
     return (
-        call.at, call.operation, request.method, request.raw_path[:2048], headers.get("user-agent", "")[:400],
+        round(call.at * 1e6), call.operation, request.method, request.raw_path[:2048], agent,
         account_of(request), instance_of(request), bucket, name, str(generation), str(span), call.bytes_in,
         call.bytes_out, call.status, call.ms, call.fault,
     )  # fmt: skip

@@ -25,6 +25,7 @@ class Gate:
         self._names = names
         self._clock = clock
         self._note = note
+        self.under_way = 0
 
     async def __call__(self, match: Match, request: Request) -> Response:
         """Carry a call out. Raises what its handler raises, Aborted, Disconnected."""
@@ -40,10 +41,12 @@ class Gate:
         """A call that is noted when finish() is told of it."""
         call = Call(operation, request, self._clock(), perf_counter())
         request.call = call
+        self.under_way += 1
         return call
 
     def finish(self, call: Call) -> None:
         """A call is over, answered or not; counts of its bytes are set by now."""
+        self.under_way -= 1
         call.ms = (perf_counter() - call.began_s) * 1e3
         if call.shot is not None:
             call.shot.end()

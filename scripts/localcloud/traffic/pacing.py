@@ -49,8 +49,8 @@ class Pace:
         if await wire.left(self.hold_s):
             raise Disconnected
 
-    async def after(self, position: int, passed: int, wire: Wire) -> None:
-        """Wait for as long as these bytes take. Raises Disconnected."""
+    async def take(self, position: int, passed: int, wire: Wire) -> None:
+        """Wait for as long as the bytes up to a position take. Raises Disconnected."""
         if self.then == "slow" and position > self.at_bytes:
             self.shot.fire()
             if await wire.left(passed / self.rate_bytes_s):
@@ -75,7 +75,7 @@ def paced(receive: Receive, pace: Pace, wire: Wire) -> Receive:
         count = pace.step(position, len(waiting))
         passing, waiting = waiting[:count], waiting[count:]
         position += count
-        await pace.after(position, count, wire)
+        await pace.take(position, count, wire)
         return {"type": "http.request", "body": passing, "more_body": more or bool(waiting)}
 
     return next_message
@@ -113,13 +113,13 @@ async def deliver(response: Response, wire: Wire, send: Send) -> None:
                     await wire.drained()
                     raise
                 count = pace.step(position, len(piece))
+                position += count
+                await pace.take(position, count, wire)
                 await send({"type": "http.response.body", "body": piece[:count], "more_body": True})
                 if wire.gone:
                     raise Disconnected
                 wire.sent_bytes += count
-                position += count
                 piece = piece[count:]
-                await pace.after(position, count, wire)
     await send({"type": "http.response.body", "body": b""})
 
 

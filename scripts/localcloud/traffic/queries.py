@@ -6,13 +6,15 @@ import re
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from scripts.localcloud.traffic.calls import COLUMNS
 from scripts.localcloud.web import ApiError
 
 MOST = 10_000
+_MOST_STARS = 8
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PATTERNS = ("operation", "bucket", "object", "instance", "method", "fault")
 _SUMMARIES = {"operation": "operation", "object": "bucket || '/' || object", "caller": "agent", "instance": "instance"}
 _OTHERS = ("caller", "status", "since", "until", "limit", "order", "summary")
@@ -87,7 +89,7 @@ class Query:
 
 def _described(found: tuple[Any, ...]) -> dict[str, Any]:
     told = dict(zip(COLUMNS, found, strict=True))
-    at = datetime.fromtimestamp(told.pop("at"), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    at = (_EPOCH + timedelta(microseconds=told.pop("at"))).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     return {"time": at, **told, "ms": round(told["ms"], 3)}
 
 
@@ -100,7 +102,9 @@ def _sum(kind: str, found: tuple[Any, ...]) -> dict[str, Any]:
 
 
 def _glob(pattern: str) -> str:
-    """A pattern as faults have it, too, in SQLite's spelling."""
+    """A pattern as faults have it, too, in SQLite's spelling. Raises ApiError 400 for one that takes for ever."""
+    if len(pattern) > 1024 or pattern.count("*") > _MOST_STARS:
+        raise _bad(f"{pattern[:50]!r} has more than 1024 characters or {_MOST_STARS} stars")
     return pattern.replace("[!", "[^")
 
 
@@ -116,15 +120,16 @@ def _range(part: str) -> str:
     return f"status BETWEEN {part[0]}00 AND {part[0]}99" if part.endswith("xx") else f"status = {int(part)}"
 
 
-def _time(key: str, text: str, now: float) -> float:
+def _time(key: str, text: str, now: float) -> int:
+    """Microseconds since the epoch. Raises ApiError 400."""
     ago = _AGO.fullmatch(text)
     if ago is not None:
-        return now - float(ago[1]) * _UNITS_S[ago[2]]
+        return round(max(0.0, now - float(ago[1]) * _UNITS_S[ago[2]]) * 1e6)
     try:
-        at = datetime.fromisoformat(text.replace(" ", "+"))
+        at = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
     except ValueError:
         raise _bad(f"{key}: found {text[:50]!r}, expected 10m (ago) or a time like 2026-01-31T02:00:00Z") from None
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    return ((at if at.tzinfo else at.replace(tzinfo=UTC)) - _EPOCH) // timedelta(microseconds=1)
 
 
 def _limit(text: str) -> int:
