@@ -38,6 +38,7 @@ class RequestLog:
         self._waiting: list[Call] = []
         self._writing = False
         self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
         self._thread = ThreadPoolExecutor(1, "request-log")
         self._db = _open(path)
         self.dropped = 0
@@ -49,6 +50,9 @@ class RequestLog:
 
     def add(self, call: Call) -> None:
         """Note a call that is over."""
+        if self._closed:  # cut off by the end of the stand-in
+            self.dropped += 1
+            return
         self._waiting.append(call)
         if self._timer is None and not self._writing:
             self._timer = asyncio.get_running_loop().call_later(_WAIT_S, self._hand_over)
@@ -62,6 +66,7 @@ class RequestLog:
 
     async def close(self) -> None:
         """Write what is waiting, and close the file."""
+        self._closed = True
         if self._timer is not None:
             self._timer.cancel()
         await self._beside(self._db.close)
@@ -85,7 +90,7 @@ class RequestLog:
     def _written_from(self, loop: asyncio.AbstractEventLoop) -> Callable[[Any], None]:
         def written() -> None:
             self._writing = False
-            if self._waiting and self._timer is None:
+            if self._waiting and self._timer is None and not self._closed:
                 self._timer = loop.call_later(0 if len(self._waiting) > _AT_ONCE else _WAIT_S, self._hand_over)
 
         def tell(done: Any) -> None:
