@@ -12,28 +12,27 @@ import aiohttp
 from scripts.localcloud.context import Context
 from scripts.localcloud.run import scaling
 from scripts.localcloud.run.container import Plan
-from scripts.localcloud.run.instance import CRASHED, DRAINING, FAILED, READY, STARTING, Identity, Instance
+from scripts.localcloud.run.instance import (
+    AUTOSCALING,
+    CRASHED,
+    DEPLOYMENT,
+    DRAINING,
+    FAILED,
+    MANUAL,
+    READY,
+    STARTING,
+    Identity,
+    Instance,
+)
 from scripts.localcloud.run.sandbox import Sandboxes
 from scripts.localcloud.web import ApiError
 
 _BACK_OFF_S = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
 _STABLE_S = 30.0
+_REFUSING_S = 2.0  # how long an instance that refuses connections is left alone
 _PATIENCE = 3  # crashes in a row after which waiting requests are refused
 _STARTUPS = 3.5  # a request waits as many times the average start before it is given up, or 10 s (scaling.PENDING_S)
 _NO_INSTANCE = "The request was aborted because there was no available instance."
-
-# why an instance was started, in Cloud Run's words
-DEPLOYMENT = (
-    "DEPLOYMENT_ROLLOUT - Instance started due to traffic shifting between revisions due to deployment, traffic split"
-    " adjustment, or deployment health check."
-)
-MANUAL = (
-    "MANUAL_OR_CUSTOMER_MIN_INSTANCE - Instance started because of customer-configured min-instances or manual scaling."
-)
-AUTOSCALING = (
-    "AUTOSCALING - Instance started due to configured scaling factors (e.g. CPU utilization, request throughput, etc.)"
-    " or no existing capacity for current traffic."
-)
 
 Say = Callable[[Identity, str, str], None]
 
@@ -77,12 +76,8 @@ class Fleet:
         self._load = scaling.Load(self._loop.time())
         self._peaks = scaling.Peaks()
         self._look: asyncio.TimerHandle | None = None
+        self._next_look = 0.0
         self._told_cap = False
-
-    @property
-    def ready(self) -> list[Instance]:
-        """Those that can take requests; one whose process was killed a moment ago cannot."""
-        return [each for each in self._ready if each.alive]
 
     @property
     def limit(self) -> int:
@@ -194,6 +189,13 @@ class Fleet:
             if waiter in self._queue:
                 self._queue.remove(waiter)
 
+    def refused(self, instance: Instance) -> None:
+        """An instance takes no connections, most likely because it is about to end: do without it, for now at least."""
+        if not instance.refusing:
+            instance.refusing = True
+            self._ready = [each for each in self._ready if each is not instance]
+            self._loop.call_later(_REFUSING_S, self._try_again, instance)
+
     # for the clock
 
     def next_at(self) -> float | None:
@@ -202,12 +204,13 @@ class Fleet:
             return None
         due = [each.idle_since + scaling.IDLE_S for each in self._ready if each.in_flight == 0]
         if len(self._ready) > 1:
-            due.append((self._context.clock() // 60 + 1) * 60)
+            due.append(self._next_look)
         return min(due, default=None)
 
     def scale_in(self) -> list[asyncio.Task[None]]:
         """Stop what has been idle for too long, or was not needed by any peak; the work that does it."""
         now = self._context.clock()
+        self._next_look = (now // 60 + 1) * 60
         spare = len(self._ready) - self.plan.min_instances
         by_age = sorted(self._ready, key=lambda each: (each.in_flight > 0, each.idle_since))
         idle = [each for each in by_age if each.in_flight == 0 and each.idle_since + scaling.IDLE_S <= now]
@@ -265,17 +268,12 @@ class Fleet:
 
     def _grow(self, count: int) -> None:
         live = len(self._live())
-        dying = any(each.state == READY and not each.alive for each in self.instances)
+        dying = any(not each.alive for each in self._ready)
         if count <= 0 or dying or self.closed:  # its end will be told, and what is missing then be started
             return
         if live + count > scaling.MOST_BY_LOAD < self.plan.max_instances and not self._told_cap:
             self._told_cap = True
-            self._say(
-                self.identity, "WARNING",
-                f"The load asks for {live + count} instances (maxScale {self.plan.max_instances}); the stand-in starts"
-                f" at most {scaling.MOST_BY_LOAD} of a revision by itself. POST /_local/services/SERVICE/instances"
-                " starts more.",
-            )  # fmt: skip
+            self._say(self.identity, "WARNING", scaling.capped(live + count, self.plan.max_instances))
         self.wanted = max(self.wanted, min(live + count, self.limit))
         self._fill()
 
@@ -299,7 +297,7 @@ class Fleet:
         self._scale_out()
 
     def _live(self) -> list[Instance]:
-        return [each for each in self.instances if each.state in (STARTING, READY)]
+        return [each for each in self.instances if each.state == STARTING] + self._ready
 
     def _starting(self) -> bool:
         return self._rest is not None or any(each.state == STARTING for each in self.instances)
@@ -327,7 +325,7 @@ class Fleet:
 
     def _moved(self, instance: Instance) -> None:
         """An instance has come into another state."""
-        self._ready = [each for each in self.instances if each.state == READY]
+        self._ready = [each for each in self.instances if each.state == READY and not each.refusing]
         if instance.state == READY:
             self._last_problem = ""
             self._start_s.append(instance.start_s)
@@ -362,6 +360,12 @@ class Fleet:
             waiter = self._queue.popleft()
             if not waiter.done():
                 waiter.set_exception(error())
+
+    def _try_again(self, instance: Instance) -> None:
+        instance.refusing = False
+        if instance.state == READY:
+            self._ready.append(instance)
+            self._serve()
 
     def _calm(self, instance: Instance) -> None:
         if instance.state == READY:

@@ -36,7 +36,7 @@ _SAFE = ("GET", "HEAD", "OPTIONS", "TRACE")
 _REPEATABLE = (*_SAFE, "PUT", "DELETE")  # RFC 9110, section 9.2.2
 _RAW = "%/:?#[]@!$&'()*+,;=~-._"  # the path is forwarded as the client wrote it
 _SMALL_BYTES = 64 << 10  # a request's body up to this is read before it is sent, and can be sent again
-_TRIES = 3
+_TRIES = 10
 _LEFT = 499  # nobody got an answer: the client closed its connection
 _TEXTS = {
     429: "The request was aborted because there was no available instance. Additional troubleshooting documentation can"
@@ -182,9 +182,9 @@ class Front:
                 call.fleet = backend.fleet
             except Unreachable as error:
                 tries += 1
-                if tries == _TRIES:
+                if instance is None or tries == _TRIES:
                     raise _broken(error) from None
-                await asyncio.sleep(0.05)  # it just died: its fleet is about to notice
+                backend.fleet.refused(instance)
             except TimeoutError:
                 raise ApiError(504, f"upstream request timeout: no answer within {backend.timeout_s:g} s") from None
             except Broken as error:
@@ -221,7 +221,8 @@ class Front:
 
     def _response(self, call: _Call, connection: Connection, lease: _Lease) -> Response:
         status, answer = connection.status, connection.headers
-        dropped = _NOT_RETURNED
+        # with the length of what is not sent, uvicorn would wait for it
+        dropped = _NOT_RETURNED | {b"content-length"} if status in (204, 304) else _NOT_RETURNED
         content_type = "application/octet-stream"
         out = []
         for key, value in answer:

@@ -21,6 +21,18 @@ from scripts.localcloud.run.output import Origin
 from scripts.localcloud.run.sandbox import GRACE_S, Child, Sandboxes
 
 STARTING, READY, DRAINING, STOPPED, FAILED, CRASHED = "starting", "ready", "draining", "stopped", "failed", "crashed"
+# why an instance was started, in Cloud Run's words
+DEPLOYMENT = (
+    "DEPLOYMENT_ROLLOUT - Instance started due to traffic shifting between revisions due to deployment, traffic split"
+    " adjustment, or deployment health check."
+)
+MANUAL = (
+    "MANUAL_OR_CUSTOMER_MIN_INSTANCE - Instance started because of customer-configured min-instances or manual scaling."
+)
+AUTOSCALING = (
+    "AUTOSCALING - Instance started due to configured scaling factors (e.g. CPU utilization, request throughput, etc.)"
+    " or no existing capacity for current traffic."
+)
 _PORTS = range(20_000, 32_000)  # below the ports that the system gives to outgoing connections
 
 
@@ -64,6 +76,7 @@ class Instance:
         self.ready_since = self.idle_since = context.clock()
         self.restarts = restarts
         self.in_flight = 0
+        self.refusing = False  # connections, when last asked
         self.port = 0
         self.pool = Pool(0)
         self.child: Child | None = None

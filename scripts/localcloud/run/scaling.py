@@ -43,6 +43,14 @@ def longest_queue(concurrency: int, instances: int) -> int:
     return max(_SHORTEST_QUEUE, _QUEUE_PER_SLOT * concurrency * instances)
 
 
+def capped(wanted: int, maximum: int) -> str:
+    """What the log says when this machine's cap is below the revision's own maximum."""
+    return (
+        f"The load asks for {wanted} instances (maxScale {maximum}); the stand-in starts at most {MOST_BY_LOAD} of a"
+        " revision by itself. POST /_local/services/SERVICE/instances starts more."
+    )
+
+
 class Load:
     """Requests in flight over the last minute, by the machine's clock."""
 
