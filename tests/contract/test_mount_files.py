@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 from typing import Any
 
 import pytest
@@ -62,6 +63,18 @@ def test_a_file_that_is_replaced_while_it_is_open_is_stale(mounts: Mounts, versi
     assert careless("hold", "model", length=3) == "new"
     bucket.blob("model").delete()
     assert until(lambda: careless("more", "model", length=8) == "ESTALE")
+
+
+def test_a_mapped_file_that_is_replaced_kills_who_touches_it(mounts: Mounts) -> None:
+    if not mounts.fuse:
+        return
+    bucket = mounts.bucket("mapped", model="weights")
+    careless = mounts.instance("mapped", bucket, AT_ONCE)
+    assert careless("hold_map", "model") == 7
+    bucket.blob("model").upload_from_string("others")
+    with pytest.raises((ConnectionError, http.client.HTTPException)):
+        careless("touch_map", "model")
+    assert until(lambda: mounts.cloud.entries('resource.labels.service_name="mapped" AND textPayload:"signal 7"'))
 
 
 def test_a_new_file_becomes_an_object_when_it_is_closed(mounts: Mounts) -> None:

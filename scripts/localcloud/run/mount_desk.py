@@ -147,7 +147,10 @@ class MountDesk:
             if live:
                 self._watched.setdefault(key, set()).add((question["mount"], path))
             return {"live": live}
-        self._watched.pop(key, None)
+        watchers = self._watched.get(key, set())
+        watchers.discard((question["mount"], path))
+        if not watchers:
+            self._watched.pop(key, None)
         return {}
 
     def _tell(self, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:

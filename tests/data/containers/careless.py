@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 HELD: dict[str, IO[Any]] = {}
+MAPS: dict[str, mmap.mmap] = {}
 
 
 def read(path: str) -> str:
@@ -145,6 +146,18 @@ def through_map(path: str) -> list[float]:
         return [len(view), time.monotonic() - began, touched]
 
 
+def hold_map(path: str) -> int:
+    """Map a model and keep it; no page is touched."""
+    with Path(path).open("rb") as stream:
+        MAPS[path] = mmap.mmap(stream.fileno(), 0, prot=mmap.PROT_READ)
+    return len(MAPS[path])
+
+
+def touch_map(path: str) -> int:
+    """Read the first byte of what is mapped."""
+    return MAPS[path][0]
+
+
 def load(path: str) -> list[float]:
     """Read a model from start to end: [bytes, seconds]."""
     began, count = time.monotonic(), 0
@@ -163,7 +176,8 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     each.__name__: each
     for each in (
         read, size, mode, listing, tree, save, append, cut, replace, rename, remove, folder, link, lock, flock, start,
-        sync, finish, hold, more, again, through_map, load, environment,
+        sync, finish, hold, more, again, through_map, hold_map, touch_map,
+        load, environment,
     )
 }  # fmt: skip
 

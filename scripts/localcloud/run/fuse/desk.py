@@ -183,7 +183,7 @@ class Bucket:
         connection = HTTPConnection(self._address, timeout=_PATIENCE_S)
         try:
             connection.putrequest(method, path)
-            connection.putheader("User-Agent", f"gcsfuse/stand-in (instance {self._instance[:12]})")
+            connection.putheader("User-Agent", f"gcsfuse/stand-in instance/{self._instance}")
             connection.putheader("Content-Type", "application/octet-stream")
             connection.putheader("Content-Length", str(body[1] if body else 0))
             connection.endheaders()

@@ -146,8 +146,8 @@ class Mount:
         node = self.nodes[call.node]
         if node.folder:
             raise Refusal(errno.EISDIR)
-        writable = flags & os.O_ACCMODE != os.O_RDONLY
-        if writable or flags & os.O_TRUNC:
+        writable = flags & os.O_ACCMODE != os.O_RDONLY or bool(flags & os.O_TRUNC)
+        if writable:
             self.edit(node, empty=bool(flags & os.O_TRUNC))
         # what goes through the page cache is told late, by its pages being dropped, that its object is gone
         small = node.found is not None and node.found.size_bytes <= _DIRECT_BYTES
