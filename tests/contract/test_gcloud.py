@@ -5,12 +5,8 @@ A handful of commands run by default; the whole list of what operators type runs
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -18,15 +14,15 @@ import pytest
 from scripts import doctor
 from scripts.service import exports
 from tests.conftest import StandIn
+from tests.contract.gcloud_support import GCLOUD, GSUTIL, Terminal
 from tests.e2e.conftest import House, build
 
 pytestmark = pytest.mark.process
-GCLOUD, GSUTIL = shutil.which("gcloud"), shutil.which("gsutil")
 REGION = "--region europe-west1"
 BUCKET = "gs://tabular-model-cache-local"
 SYNC = "tabular-model-sync"
 
-# What the operators' runbook types, with this project's names: (command, what its output must show).
+# What operators type beside the old runbook, with this project's names: (command, what its output must show).
 RUNBOOK = [
     (f"gcloud run jobs execute {SYNC} {REGION}", "successfully started"),
     (f"gsutil cat {BUCKET}/manifest.json", r'"models"'),
@@ -72,29 +68,6 @@ RUNBOOK = [
     (f"gcloud storage buckets add-iam-policy-binding {BUCKET} --member=user:a@b.c --role=roles/storage.objectViewer",
      "user:a@b.c"),
 ]  # fmt: skip
-
-
-@dataclass
-class Terminal:
-    """A folder in which commands are typed with the exports of a stand-in; HOME is there too."""
-
-    folder: Path
-    values: dict[str, str]
-
-    def type(self, command: str, code: int = 0) -> str:
-        """What a command prints; assert its exit code."""
-        environ = {
-            "PATH": os.environ["PATH"], "HOME": str(self.folder), "LANG": "C.UTF-8", "TERM": "dumb",
-            "CLOUDSDK_CORE_DISABLE_PROMPTS": "true", "CLOUDSDK_PYTHON": os.environ.get("CLOUDSDK_PYTHON", ""),
-            **self.values,
-        }  # fmt: skip
-        done = subprocess.run(
-            ["bash", "-c", command], cwd=self.folder, env={key: text for key, text in environ.items() if text},
-            capture_output=True, text=True, timeout=120, check=False, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-        shown = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
-        assert done.returncode == code, f"{command} -> {done.returncode}\n{shown}"
-        return shown
 
 
 @pytest.fixture

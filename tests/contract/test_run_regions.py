@@ -63,7 +63,7 @@ def test_another_region_has_nothing(cloud: Cloud, host: str) -> None:
     status, told = ask("GET", f"{services}/{name}")
     assert status == 404 and "in region 'us-central1'" in told["error"]["message"]
     status, told = ask("POST", services, service("there"))
-    assert status == 404 and "has the region europe-west1 only" in told["error"]["message"]
+    assert status == 400 and "has the region europe-west1 only" in told["error"]["message"]
 
 
 @pytest.mark.parametrize("kind", ["services", "jobs"])

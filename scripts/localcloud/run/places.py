@@ -25,10 +25,11 @@ def elsewhere(request: Request) -> bool:
 
 
 def check(request: Request, project: str, kind: str) -> None:
-    """Raise ApiError 404 for a request about another region, in Google's words as far as there are any."""
+    """Raise ApiError 404 for what is looked for in another region, 400 for what shall be made there."""
     if not elsewhere(request):
         return
     where = f"in region '{region(request)}' in project '{project}'"
     if "name" in request.params:
         raise ApiError(404, f"Resource '{request.params['name']}' of kind '{kind.upper()}' {where} does not exist.")
-    raise ApiError(404, f"A {kind} {where} cannot be made: the stand-in has the region {REGION} only.")
+    text = f"A {kind} {where} cannot be made: the stand-in has the region {REGION} only."
+    raise ApiError(400, text, status="FAILED_PRECONDITION")

@@ -238,6 +238,9 @@ def _with_defaults(spec: dict[str, Any]) -> Document:
     """The specification with Cloud Run's defaults written out."""
     filled = copy.deepcopy(spec)
     filled["traffic"] = filled.get("traffic") or [{"percent": 100, "latestRevision": True}]
+    for line in filled["traffic"]:
+        if not line.get("revisionName"):
+            line["latestRevision"] = True
     pod = filled["template"]["spec"]
     container = pod["containers"][0]
     declared = (container.get("resources") or {}).get("limits") or {}

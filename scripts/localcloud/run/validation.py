@@ -99,8 +99,8 @@ def traffic(lines: Sequence[Mapping[str, Any]]) -> None:
     tags: set[str] = set()
     for index, line in enumerate(lines):
         place = f"spec.traffic[{index}]"
-        named, latest = bool(line.get("revisionName")), bool(line.get("latestRevision"))
-        if named == latest:
+        named = bool(line.get("revisionName"))
+        if named == bool(line.get("latestRevision", not named)):  # a line that names no revision follows the latest
             refuse(place, "exactly one of revision_name or latest_revision=true must be set.")
         for key in ("configurationName", "url"):
             if line.get(key):

@@ -56,6 +56,13 @@ def changed(path: str, value: Any) -> dict[str, Any]:
     return body
 
 
+def test_a_line_of_traffic_without_a_revision_follows_the_latest() -> None:
+    assert validation.service(changed("spec.traffic", [{"percent": 100, "tag": "blue"}]), None) == "api"
+    for line in ({"latestRevision": False}, {"latestRevision": True, "revisionName": "api-1"}):
+        with pytest.raises(ApiError, match="exactly one of"):
+            validation.service(changed("spec.traffic", [{"percent": 100, **line}]), None)
+
+
 def test_a_good_service_passes() -> None:
     assert validation.service(SERVICE, None) == "api"
     assert validation.service(SERVICE, "api") == "api"
