@@ -113,7 +113,7 @@ def fill(standin: Any) -> None:
     for _ in range(2):
         put(standin, "shelf", f"x/{EVIL}", "body")
     env = {"DB_PASSWORD": "hunter2", "ODD": EVIL}
-    standin.post(f"{SERVING}/services", service("web", env=env, container={"command": None}, labels={"team": EVIL}))
+    standin.post(f"{SERVING}/services", service("web", env=env, container={"command": None}, labels={"team": "us"}))
     standin.post(f"{RUN}/jobs", job("sync", container={"command": None, "image": HELLO}))
     standin.post(f"{RUN}/jobs/sync:run")
     target = {"uri": "https://run.googleapis.com/v2/projects/demo/locations/europe-west1/jobs/sync:run"}
