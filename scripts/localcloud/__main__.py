@@ -120,6 +120,9 @@ def _write_address(state: Path, url: str, port: int, started_at: str) -> None:
 @contextlib.contextmanager
 def _locked(state: Path) -> Iterator[None]:
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    names = {each.name for each in state.iterdir()}
+    if "daemon.lock" in names or names <= {"daemon.log"}:  # somebody else made the folder, but it is the daemon's alone
+        state.chmod(0o700)
     with (state / "daemon.lock").open("a") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -126,6 +126,9 @@ class App:
                 return await handler(request)
             if not proxy.enter(request, name, self.router.has):
                 raise ApiError(403, f"Host {host!r} is not served here; use {self.context.url}", "forbidden")
+        if proxy.from_elsewhere(request):
+            text = "A page of another site cannot change anything here: its Origin is not on this machine."
+            raise ApiError(403, text, "forbidden")
         if self._traffic is None:
             return await _carry(self.router.find(request.method, request.raw_path), request)
         request.gate = self._traffic.gate

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 from scripts.localcloud.web import ApiError, Request
 
@@ -53,6 +54,22 @@ def enter(request: Request, host: str, has_room: Callable[[str], bool]) -> bool:
     if own or not (has_room(request.raw_path) or _STORAGE.fullmatch(host.lower())):
         raise ApiError(404, f"Not found: {request.method} {request.raw_path} at {host}", "notFound")
     return True
+
+
+def from_elsewhere(request: Request) -> bool:
+    """Whether a browser sends this for a page of another site, to change something.
+
+    Any page can have a browser send what is as simple as a form, though not read the answer (Fetch standard, "CORS
+    protocol"); with it a service could be made that runs the page's commands. Browsers tell the page's Origin. What is
+    sent to a service of the user's is that service's own affair.
+    """
+    origin, path = request.headers.get("origin"), request.raw_path
+    if origin is None or request.method in ("GET", "HEAD", "OPTIONS") or path.startswith("/run/"):
+        return False
+    try:
+        return urlsplit(origin).hostname not in ("127.0.0.1", "localhost", "::1")
+    except ValueError:
+        return True
 
 
 def split_target(method: str, target: bytes) -> tuple[bytes, bytes] | None:
