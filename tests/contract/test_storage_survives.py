@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import hashlib
 import http.client
 import json
-import os
-import random
 import resource
 import signal
 import socket
@@ -111,46 +108,6 @@ def _stream(port: int, kind: str, done: threading.Event) -> None:
     with contextlib.suppress(OSError, http.client.HTTPException):
         connection.request("PUT", path, body)
         connection.getresponse().read()
-
-
-def test_what_was_acknowledged_survives_kill_9(
-    tmp_path: Path, standin_at: Callable[..., Any], connect: Callable[..., Any]
-) -> None:
-    state, chance = tmp_path / "cloud", random.Random(7)
-    acknowledged: dict[str, str] = {}
-    for round_number in range(3):
-        running = standin_at(state)
-        if round_number == 0:
-            connect(running.url).create_bucket("acks")
-        killer = threading.Timer(chance.uniform(0.0, 0.2), running.process.kill)
-        acknowledged.update(_write_until_refused(running.port, round_number, killer))
-        killer.join()
-        running.process.wait()
-    last = standin_at(state)
-    found = {blob.name: blob for blob in connect(last.url).bucket("acks").list_blobs()}
-    assert len(acknowledged) > 10
-    for name, digest in acknowledged.items():
-        assert hashlib.sha256(found[name].download_as_bytes()).hexdigest() == digest
-    for name in found.keys() - acknowledged.keys():  # committed, but the answer was lost: whole all the same
-        found[name].download_as_bytes(checksum="md5")
-    assert len(_bodies(state)) == len(found)
-
-
-def _write_until_refused(port: int, round_number: int, killer: threading.Timer) -> dict[str, str]:
-    """Names and digests of what was acknowledged; the killer's time begins with the fifth."""
-    acknowledged: dict[str, str] = {}
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    with contextlib.suppress(OSError, http.client.HTTPException):
-        for number in range(100_000):
-            name, data = f"{round_number}-{number}", os.urandom(random.randrange(200_000))
-            connection.request("POST", f"/upload/storage/v1/b/acks/o?uploadType=media&name={name}", data)
-            answer = connection.getresponse()
-            answer.read()
-            assert answer.status == 200
-            acknowledged[name] = hashlib.sha256(data).hexdigest()
-            if number == 4:
-                killer.start()
-    return acknowledged
 
 
 def test_a_second_daemon_is_refused_the_same_state(standin: Any) -> None:
