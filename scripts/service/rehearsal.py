@@ -66,11 +66,11 @@ def log_lines(count: int) -> list[str]:
     return standin.log_lines(folder(), count)
 
 
-def upstreams(*, stop: bool, start: bool) -> dict[str, Any]:
+def upstreams(*, stop: bool, start: bool, dry_run: bool = False) -> dict[str, Any]:
     """Counts of the upstreams' requests and bytes, after stopping or starting them where that is asked for."""
     if stop and start:
         raise BadInput("--stop and --start exclude each other", "Give one of them, or none to look only.")
-    body = {"running": start} if stop or start else None
+    body = {"running": start} if (stop or start) and not dry_run else None
     found: dict[str, Any] = standin.call(_url(), "/_local/upstreams", body)
     return found
 

@@ -52,14 +52,19 @@ def logs(c: Any, lines: int = 50) -> None:
 
 
 @command()
-def reset(c: Any, yes: bool = False) -> None:
+def reset(c: Any, yes: bool = False, dry_run: bool = False) -> int:
     """Stop the stand-in cloud and remove everything it keeps: buckets, services, logs. Keys and models stay."""
     from scripts.service import rehearsal
     from scripts.tasks._screen import Screen
 
     screen = Screen()
+    if dry_run:
+        there = rehearsal.folder().exists()
+        screen.line(f"would remove everything in {rehearsal.folder()}" if there else "there is nothing to remove")
+        return 2 if there else 0
     screen.confirm(f"removing everything in {rehearsal.folder()}", yes)
     screen.line("removed" if rehearsal.reset() else "there was nothing to remove")
+    return 0
 
 
 @command()
@@ -78,15 +83,19 @@ def provision(c: Any, env: str = "", service: str = "tabular", dry_run: bool = F
 
 
 @command(help={"stop": "let the upstreams refuse every request", "start": "let them serve again"})
-def upstreams(c: Any, stop: bool = False, start: bool = False, json: bool = False) -> None:
+def upstreams(c: Any, stop: bool = False, start: bool = False, dry_run: bool = False, json: bool = False) -> int:
     """Show what was pulled from the stand-in's model upstreams; stop them, or start them again."""
     from scripts.service import rehearsal
     from scripts.tasks._screen import Screen
 
     screen = Screen(json=json)
-    found = rehearsal.upstreams(stop=stop, start=start)
+    found = rehearsal.upstreams(stop=stop, start=start, dry_run=dry_run)
+    changes = dry_run and (stop or start) and found["running"] != start
+    if changes:
+        screen.line(f"would {'start' if start else 'stop'} the upstreams")
     screen.rows("upstreams", rehearsal.rows(found))
     screen.result(found)
+    return 2 if changes else 0
 
 
 @command(
