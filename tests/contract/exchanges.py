@@ -60,8 +60,17 @@ def read(path: Path, offset: int = 0) -> tuple[list[Exchange], int]:
         file.seek(offset)
         raw = file.read()
     whole = raw[: raw.rfind(b"\n") + 1]
-    found = [_exchange(json.loads(line)) for line in whole.splitlines()]
+    found = [_exchange(line) for line in map(_parsed, whole.splitlines()) if line is not None]
     return [inner for each in found for inner in _opened(each)], offset + len(whole)
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    """A line of the recording; None for one that kill -9 tore, which the next daemon's first line then continues."""
+    try:
+        found: dict[str, Any] = json.loads(line)
+    except ValueError:
+        return None
+    return found
 
 
 def _exchange(line: dict[str, Any]) -> Exchange:
