@@ -132,6 +132,7 @@ class Mounting:
         staging.mkdir(mode=0o700, parents=True, exist_ok=True)
         told = [settings(at, lens, self._context.url, identity, staging) for at, lens in enumerate(lenses)]
         made.desk = MountDesk(identity, lenses, told, self.pace)
+        self._mounted[identity] = made  # from here on close() has something to take away
         made.server = mounts.serve(made.desk.server.fileno(), {**env, leftovers.ID_VARIABLE: identity})
         return made
 
