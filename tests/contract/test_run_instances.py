@@ -224,5 +224,5 @@ def test_a_killed_daemon_leaves_no_process_and_services_come_back(
 def _alive(pid: int) -> bool:
     try:
         return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False

@@ -83,14 +83,24 @@ class Instance:
         self.idle = asyncio.Event()
         self.idle.set()
         self._context = context
-        self._began = asyncio.get_running_loop().time()
+        self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
+        self._asked_at = -1.0
+        self._alive = False
         self._on_change = on_change
         self._watcher: asyncio.Task[None] | None = None
 
     @property
     def alive(self) -> bool:
-        """Whether its process runs; a killed one is known here before its end is told."""
-        return self.child is not None and self.child.alive
+        """Whether its process runs; a killed one is known here before its end is told.
+
+        The system is asked once in a turn of the event loop (uvloop's time stands still in it, to the millisecond).
+        """
+        now = self._loop.time()
+        if now != self._asked_at:
+            self._asked_at = now
+            self._alive = self.child is not None and self.child.alive
+        return self._alive
 
     def describe(self) -> dict[str, Any]:
         """What GET /_local/instances shows."""
@@ -138,7 +148,7 @@ class Instance:
             tail = child.output.last_lines() or f"(none; exit code {code})"
             self._fail("HealthCheckContainerError", f"{problem} Last log lines of instance {self.id[:12]}:\n{tail}")
             return False
-        self.start_s = asyncio.get_running_loop().time() - self._began
+        self.start_s = self._loop.time() - self._began
         self.ready_since = self.idle_since = self._context.clock()
         took = f"{self.start_s * 1000:.0f} ms after the instance was started"
         child.output.say("INFO", f"{self._probe_name('STARTUP')} probe succeeded for port {self.port}, {took}.")

@@ -26,7 +26,7 @@ from scripts.localcloud.run.output import Write
 
 log = logging.getLogger("localcloud")
 LOG = "run.googleapis.com%2Frequests"
-_DELAY_S = 0.02
+_DELAY_S = 0.05
 _BATCH = 500
 _INFO, _WARNING, _ERROR = 200, 400, 500
 _NAMES = {_INFO: "INFO", _WARNING: "WARNING", _ERROR: "ERROR"}
