@@ -270,6 +270,8 @@ def _gunzip(raw: bytes, limit_bytes: int = 64 << 20) -> bytes:
         raise ApiError(400, "The body is not valid gzip", "parseError") from None
     if inflater.unconsumed_tail:
         raise ApiError(413, f"request body is larger than {limit_bytes} bytes", "uploadTooLarge")
+    if raw and not inflater.eof:
+        raise ApiError(400, "The body is not valid gzip: it ends too early", "parseError")
     return plain
 
 

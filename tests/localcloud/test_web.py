@@ -87,6 +87,13 @@ def test_bad_json_is_refused(raw: bytes) -> None:
     assert refused.value.code == 400
 
 
+@pytest.mark.parametrize("raw", [b"{", gzip.compress(b'{"a": 1}')[:-9], b"{}"])
+def test_a_packed_body_that_is_cut_off_is_refused(raw: bytes) -> None:
+    with pytest.raises(ApiError) as caught:
+        asyncio.run(_request(_body(raw), content_encoding="gzip").json())
+    assert caught.value.code == 400
+
+
 def test_a_compressed_bomb_is_refused() -> None:
     bomb = gzip.compress(b" " * (80 << 20))
     with pytest.raises(ApiError) as refused:
