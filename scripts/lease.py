@@ -1,8 +1,9 @@
 """Leases in the bucket: one holder at a time, renewed while it works, taken over after it died.
 
-leases/<name>.json is {owner, purpose, expires_at, serial}; every change is a compare-and-swap on its generation. The
-serial grows by one with every holder. A lease keeps honest commands from working against each other; it does not by
-itself protect a commit (a holder may sleep through its expiry): commits are create-once writes on top of it.
+leases/<name>.json is {owner, purpose, expires_at, serial}, in its metadata too, so that a listing tells who holds it;
+every change is a compare-and-swap on its generation. The serial grows by one with every holder. A lease keeps honest
+commands from working against each other; it does not by itself protect a commit (a holder may sleep through its
+expiry): commits are create-once writes on top of it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from scripts.errors import Conflict, OpsError, Refused, Unreachable
 
 if TYPE_CHECKING:
     from scripts.cloud.storage import Bucket
+    from scripts.cloud.storage_objects import ObjectInfo
 
 POLL_S = 0.5
 LIMIT_BYTES = 16 << 10
@@ -42,13 +44,28 @@ class Holder:
         return bool(self.owner) and datetime.fromisoformat(self.expires_at) > now
 
 
-class Lease:
-    """A held lease. check() before anything that must not happen without it."""
+@dataclass(frozen=True)
+class Seen:
+    """A lease as somebody saw it: its generation (0: no object) and its holder, dead or alive."""
 
-    def __init__(self, bucket: Bucket, name: str, holder: Holder, generation: int, ttl_s: float, began: float) -> None:
+    generation: int
+    holder: Holder | None
+
+
+class Lease:
+    """A held lease. check() before anything that must not happen without it.
+
+    untouched: nobody has held it since the state that hold() was given as seen, so what was read then still is so.
+    """
+
+    def __init__(
+        self, bucket: Bucket, name: str, holder: Holder, generation: int, ttl_s: float, began: float, *,
+        untouched: bool = False,
+    ) -> None:  # fmt: skip
         """began: time.monotonic() before the write that took the lease; its expiry counts from there."""
         self.name = name
         self.holder = holder
+        self.untouched = untouched
         self._bucket = bucket
         self._generation = generation
         self._ttl_s = ttl_s
@@ -81,7 +98,7 @@ class Lease:
             return
         free = Holder("", "", _text(datetime.now(UTC)), self.holder.serial)
         with contextlib.suppress(OpsError):
-            self._bucket.replace(_object(self.name), _dump(free), self._generation)
+            _write(self._bucket, self.name, free, self._generation)
 
     def _beat(self) -> None:
         while not self._ended.wait(self._ttl_s / 3):
@@ -94,7 +111,7 @@ class Lease:
         until = datetime.now(UTC) + timedelta(seconds=self._ttl_s)
         renewed = Holder(self.holder.owner, self.holder.purpose, _text(until), self.holder.serial)
         try:
-            self._generation = self._bucket.replace(_object(self.name), _dump(renewed), self._generation).generation
+            self._generation = _write(self._bucket, self.name, renewed, self._generation)
         except Unreachable:
             return  # the next beat tries again; check() minds the clock
         except OpsError as error:
@@ -112,13 +129,16 @@ def hold(
     ttl_s: float = 20.0,
     wait_s: float = 0.0,
     on_wait: Callable[[Holder], None] | None = None,
+    seen: Seen | None = None,
 ) -> Iterator[Lease]:
     """Hold a lease while the block runs; renewed every third of ttl_s, given back at the end.
 
-    While somebody else holds it, wait up to wait_s (on_wait is told of each new holder once). Raises Refused naming the
-    holder, its purpose and expiry when that is not enough, and what the bucket raises.
+    While somebody else holds it, wait up to wait_s (on_wait is told of each new holder once). seen: the lease as it was
+    before the caller read what it is going to change; the lease says whether that is still so (untouched). Raises
+    Refused naming the holder, its purpose and expiry when waiting is not enough, and what the bucket raises.
     """
-    lease = _take(bucket, name, purpose, ttl_s, time.monotonic() + wait_s, on_wait)
+    lease = _take_unchanged(bucket, name, purpose, ttl_s, seen) if seen is not None else None
+    lease = lease or _take(bucket, name, purpose, ttl_s, time.monotonic() + wait_s, on_wait)
     lease.start()
     try:
         yield lease
@@ -133,9 +153,39 @@ def hold(
 
 def holder_of(bucket: Bucket, name: str) -> Holder | None:
     """Who holds a lease now, or None."""
-    found = bucket.read(_object(name), limit_bytes=LIMIT_BYTES)
+    found = bucket.read(object_name(name), limit_bytes=LIMIT_BYTES)
     holder = _parse(found[0]) if found else None
     return holder if holder is not None and holder.alive(datetime.now(UTC)) else None
+
+
+def seen(info: ObjectInfo | None) -> Seen:
+    """A lease as a listing tells it; None: it is not there."""
+    return (
+        Seen(info.generation, _parse(json.dumps(dict(info.metadata)).encode())) if info is not None else Seen(0, None)
+    )
+
+
+def _take_unchanged(bucket: Bucket, name: str, purpose: str, ttl_s: float, at: Seen) -> Lease | None:
+    """The lease, if nobody has held it since it was seen free."""
+    if at.generation and (at.holder is None or at.holder.alive(datetime.now(UTC))):
+        return None
+    began = time.monotonic()
+    mine = _mine(purpose, ttl_s, at.holder)
+    with contextlib.suppress(Conflict):
+        return Lease(bucket, name, mine, _write(bucket, name, mine, at.generation), ttl_s, began, untouched=True)
+    return None
+
+
+def _mine(purpose: str, ttl_s: float, before: Holder | None) -> Holder:
+    owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+    until = _text(datetime.now(UTC) + timedelta(seconds=ttl_s))
+    return Holder(owner, purpose, until, (before.serial if before else 0) + 1)
+
+
+def _write(bucket: Bucket, name: str, holder: Holder, generation: int) -> int:
+    data = json.dumps(vars(holder), indent=2).encode() + b"\n"
+    told = {key: str(value) for key, value in vars(holder).items()}
+    return bucket.replace(object_name(name), data, generation, told).generation
 
 
 def _take(
@@ -147,17 +197,15 @@ def _take(
     on_wait: Callable[[Holder], None] | None,
 ) -> Lease:
     told = ""
-    owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
     while True:
-        found = bucket.read(_object(name), limit_bytes=LIMIT_BYTES)
+        found = bucket.read(object_name(name), limit_bytes=LIMIT_BYTES)
         current = _parse(found[0]) if found else None
         if current is None or not current.alive(datetime.now(UTC)):
             began = time.monotonic()
-            until = _text(datetime.now(UTC) + timedelta(seconds=ttl_s))
-            mine = Holder(owner, purpose, until, (current.serial if current else 0) + 1)
+            mine = _mine(purpose, ttl_s, current)
             with contextlib.suppress(Conflict):  # somebody was faster: look who
-                info = bucket.replace(_object(name), _dump(mine), found[1].generation if found else 0)
-                return Lease(bucket, name, mine, info.generation, ttl_s, began)
+                generation = _write(bucket, name, mine, found[1].generation if found else 0)
+                return Lease(bucket, name, mine, generation, ttl_s, began)
             continue
         if time.monotonic() >= deadline:
             raise _refusal(name, current)
@@ -175,16 +223,13 @@ def _refusal(name: str, holder: Holder) -> Refused:
     )
 
 
-def _object(name: str) -> str:
+def object_name(name: str) -> str:
+    """The object of a lease."""
     return f"leases/{name}.json"
 
 
 def _text(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def _dump(holder: Holder) -> bytes:
-    return json.dumps(vars(holder), indent=2).encode() + b"\n"
 
 
 def _parse(data: bytes) -> Holder | None:

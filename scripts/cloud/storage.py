@@ -157,13 +157,13 @@ class Bucket:
 
         return self._call("read", info.name, fetch)
 
-    def create_object(self, name: str, data: bytes, content_type: str = _JSON) -> ObjectInfo:
-        """Write an object that must not exist yet; raises Conflict when it does."""
-        return self._put(name, data, 0, {}, content_type)
+    def create_object(self, name: str, data: bytes, metadata: Mapping[str, str] | None = None) -> ObjectInfo:
+        """Write a JSON object that must not exist yet; raises Conflict when it does."""
+        return self._put(name, data, 0, metadata or {}, _JSON)
 
-    def replace(self, name: str, data: bytes, generation: int, content_type: str = _JSON) -> ObjectInfo:
-        """Write an object if its live generation is this one (0 = there is none); raises Conflict otherwise."""
-        return self._put(name, data, generation, {}, content_type)
+    def replace(self, name: str, data: bytes, generation: int, metadata: Mapping[str, str] | None = None) -> ObjectInfo:
+        """Write a JSON object if its live generation is this one (0 = there is none); raises Conflict otherwise."""
+        return self._put(name, data, generation, metadata or {}, _JSON)
 
     def _put(
         self, name: str, data: bytes, generation: int, metadata: Mapping[str, str], content_type: str
@@ -256,16 +256,18 @@ class Bucket:
             f"gs://{self.name}/{name} arrived as {found}, expected {size_bytes} with {expected_crc32c}; removed", AGAIN
         )
 
-    def list(self, prefix: str = "", versions: bool = False) -> Infos:
+    def list(self, prefix: str = "", versions: bool = False, *, first: str = "", before: str = "") -> Infos:
         """All objects under a prefix, in name order; with versions, noncurrent generations too (`deleted` is set).
 
-        Raises NotFound when the bucket does not exist.
+        first, before: only names from the one up to, but not including, the other. Raises NotFound when the bucket does
+        not exist.
         """
 
         def fetch(bucket: Any) -> Infos:
             pages = bucket.list_blobs(
-                prefix=prefix or None, versions=versions or None, fields=_FIELDS, timeout=TIMEOUT_S, retry=None
-            )
+                prefix=prefix or None, versions=versions or None, start_offset=first or None, end_offset=before or None,
+                fields=_FIELDS, timeout=TIMEOUT_S, retry=None,
+            )  # fmt: skip
             return [of_blob(blob) for blob in pages]
 
         return self._call("list", f"{prefix}*", fetch)

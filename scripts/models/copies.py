@@ -8,7 +8,7 @@ writer that slept in between therefore either sees the newer serial or loses the
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from scripts.errors import SYNC, BadInput, Conflict
@@ -19,6 +19,7 @@ from scripts.settings.types import TrustedKey
 
 if TYPE_CHECKING:
     from scripts.cloud.storage import Bucket
+    from scripts.cloud.storage_objects import ObjectInfo
 
 MAX_BYTES = manifest.MAX_BYTES + signing.MAX_ENVELOPE_BYTES + 1024
 _READER = Reader("manifest.json", SYNC)
@@ -83,6 +84,16 @@ def _difference(data: bytes, trusted: Trusted, keys: Sequence[TrustedKey]) -> st
     if version != trusted.version:
         return f"names {ascii(version)[:80]}, but {active}"
     return f"names the active version but was altered, or is of another serial; {active}"
+
+
+def write(bucket: Bucket, trusted: Trusted, seen: Mapping[str, ObjectInfo]) -> bool:
+    """Write both copies over what was seen of them; False when somebody else wrote one meanwhile (then repair())."""
+    try:
+        for name, data in ((layout.MANIFEST_COPY, manifest_copy(trusted)), (layout.DONE_COPY, done_copy(trusted))):
+            bucket.replace(name, data, seen[name].generation if name in seen else 0)
+    except Conflict:
+        return False
+    return True
 
 
 def repair(bucket: Bucket, trusted: Trusted, keys: Sequence[TrustedKey]) -> bool:

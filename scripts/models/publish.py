@@ -11,7 +11,7 @@ the work begins: whoever slept through a takeover finds it used and cannot commi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from scripts.errors import SYNC, Conflict, OpsError, Refused
 from scripts.models import copies, gate, layout, manifest, signing, statements
 from scripts.models.manifest import Manifest
+from scripts.models.shelf import NAMES
 from scripts.models.statements import Statement, Trusted
 from scripts.settings.types import TrustedKey
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from securesystemslib.signer import Signer
 
     from scripts.cloud.storage import Bucket
+    from scripts.cloud.storage_objects import ObjectInfo
     from scripts.lease import Lease
 
 _ATTEMPTS = 3
@@ -101,24 +103,26 @@ def _create_same(bucket: Bucket, name: str, data: bytes) -> None:
             raise
 
 
-def commit(publisher: Publisher, version: str, digest: str, reason: str) -> Trusted:
-    """Steps 5 to 7: make a recorded version the active one; what a reader then sees.
+def commit(
+    publisher: Publisher, content: Manifest, reason: str, copies_seen: Mapping[str, ObjectInfo] | None = None
+) -> Trusted:
+    """Steps 5 to 7: make a recorded version the active one, and return what a reader then sees.
 
-    Raises Conflict when the lease was lost or somebody else committed this serial; nothing changed then.
+    copies_seen: manifest.json and .done as they were listed when the work began, which saves reading them. Raises
+    Conflict when the lease was lost or somebody else committed this serial; nothing changed then.
     """
-    bucket, serial = publisher.bucket, publisher.serial
-    statement = Statement(serial, version, digest, timestamp(), reason)
+    serial, version = publisher.serial, content.version
+    statement = Statement(serial, version, manifest.sha256(manifest.dump(content)), timestamp(), reason)
     data = statements.seal(statement, publisher.signer)
     publisher.lease.check()
     try:
-        bucket.create_object(layout.statement_name(serial), data)
+        publisher.bucket.create_object(layout.statement_name(serial), data, {NAMES: version})
     except Conflict as error:
         raise _lost(publisher, version) from error
-    opened = statements.open_statement(bucket, serial, publisher.keys)
-    trusted = opened if isinstance(opened, statements.Problem) else statements.open_version(bucket, *opened)
-    if isinstance(trusted, statements.Problem):
-        raise OpsError(f"the commit does not read back: {trusted.line()}", trusted.remedy)
-    mend(publisher, trusted)
+    _, envelope = statements.unseal(data, publisher.keys)
+    trusted = Trusted(serial, version, content, statement.manifest_sha256, statement, envelope)
+    if copies_seen is None or not copies.write(publisher.bucket, trusted, copies_seen):
+        mend(publisher, trusted)
     return trusted
 
 

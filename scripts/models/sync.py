@@ -13,7 +13,19 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from scripts import audit, lease
 from scripts.errors import BadInput, OpsError, Unreachable
-from scripts.models import compare, gate, history, holds, layout, leftovers, manifest, publish, statements, transfer
+from scripts.models import (
+    compare,
+    gate,
+    history,
+    holds,
+    layout,
+    leftovers,
+    manifest,
+    publish,
+    shelf,
+    statements,
+    transfer,
+)
 from scripts.models.compare import Moved
 from scripts.models.manifest import Manifest
 from scripts.models.publish import Publisher
@@ -27,7 +39,6 @@ if TYPE_CHECKING:
 
     from scripts.cloud.storage import Bucket
 
-LEASE = "publish"
 # A killed publisher blocks the next one for at most this long; it is renewed three times as often.
 LEASE_TTL_S = 15.0
 # How long a sync waits for another one: as long as a large first sync may take.
@@ -88,7 +99,7 @@ def sync(
         say(f"another sync is at work ({holder.owner}, {holder.purpose}); waiting for it")
 
     purpose = f"sync of {environment}".removesuffix(" of ") + (f" ({execution})" if execution else "")
-    with lease.hold(bucket, LEASE, purpose, ttl_s=lease_ttl_s, wait_s=wait_s, on_wait=waiting) as held:
+    with lease.hold(bucket, shelf.LEASE, purpose, ttl_s=lease_ttl_s, wait_s=wait_s, on_wait=waiting) as held:
         serial = publish.next_serial(bucket, min_serial)
         publisher = Publisher(bucket, signer, tuple(keys), held, serial)
         run = _Sync(publisher, tuple(specs), sources, say, min_serial)
@@ -204,8 +215,7 @@ class _Sync:
         if self.publisher.serial > max(active.serial + 1, self.min_serial) and self._covered(active):
             trusted = publish.commit(
                 self.publisher,
-                active.version,
-                active.manifest_sha256,
+                active.manifest,
                 "put on top of statements that did not hold up or were deleted",
             )
             self.say(f"{active.version} is whole and active again as serial {trusted.serial}")
@@ -239,9 +249,9 @@ class _Sync:
             publish.copy_once(bucket, bytes_.name, name, bytes_.generation, bytes_.crc32c)
         models = tuple(compare.model_of(model, version, placed) for model in resolved)
         content = manifest.make(version, publish.timestamp(), models)
-        digest = publish.record(self.publisher, content)
+        publish.record(self.publisher, content)
         reason = "the models of the settings changed" if known else "the first version"
-        trusted = publish.commit(self.publisher, version, digest, reason)
+        trusted = publish.commit(self.publisher, content, reason)
         leftovers.clear_tmp(bucket)
         leftovers.clear_unborn(bucket)
         self.say(f"published {version} as serial {trusted.serial}")

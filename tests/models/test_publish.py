@@ -33,9 +33,9 @@ def placed(world: World, version: str = VERSION) -> manifest.Manifest:
 
 def test_a_whole_version_is_recorded_and_committed(world: World, publisher: Publisher) -> None:
     content = placed(world)
-    digest = publish.record(publisher, content)
+    publish.record(publisher, content)
     assert world.reading().trusted is None  # recorded is not yet active
-    trusted = publish.commit(publisher, VERSION, digest, "by hand")
+    trusted = publish.commit(publisher, content, "by hand")
     assert (trusted.serial, trusted.version, trusted.statement.reason) == (1, VERSION, "by hand")
     assert world.trusted() == trusted
 
@@ -62,21 +62,23 @@ def test_a_version_that_is_not_whole_gets_no_manifest(world: World, publisher: P
 
 
 def test_a_serial_has_one_winner(world: World, publisher: Publisher) -> None:
-    digest = publish.record(publisher, placed(world))
-    publish.commit(publisher, VERSION, digest, "first")
+    content = placed(world)
+    publish.record(publisher, content)
+    publish.commit(publisher, content, "first")
     with pytest.raises(Conflict, match=f"serial 1 went to version {VERSION} \\(first,"):
-        publish.commit(publisher, VERSION, digest, "second")
+        publish.commit(publisher, content, "second")
     world.overwrite(layout.statement_name(2), b"junk")
     with pytest.raises(Conflict, match="an object that is not believed"):
-        publish.commit(replace(publisher, serial=2), VERSION, digest, "third")
+        publish.commit(replace(publisher, serial=2), content, "third")
 
 
 def test_a_lost_lease_commits_nothing(world: World, publisher: Publisher) -> None:
-    digest = publish.record(publisher, placed(world))
+    content = placed(world)
+    publish.record(publisher, content)
     world.overwrite("leases/publish.json", b"{}")
     publisher.lease._renew()
     with pytest.raises(Conflict, match="lease"):
-        publish.commit(publisher, VERSION, digest, "too late")
+        publish.commit(publisher, content, "too late")
     assert world.names("statements/") == []
 
 

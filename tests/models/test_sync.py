@@ -14,7 +14,8 @@ import pytest
 from scripts import audit, lease, process
 from scripts.errors import BadInput, Conflict, NotFound, OpsError, Refused
 from scripts.models import gate, holds, layout, publish, signing, statements
-from scripts.models.sync import LEASE, SyncResult
+from scripts.models.shelf import LEASE
+from scripts.models.sync import SyncResult
 from scripts.settings.types import ModelSpec
 from tests.models.support import BadSource, World, blob, hub_files, ollama_files
 from tests.models.test_statements import read, twice_published
@@ -340,7 +341,7 @@ def test_a_publisher_that_slept_through_a_takeover_cannot_commit(world: World) -
     with pytest.raises(Conflict):  # it still believes in its lease; the serial stops it
         held._until = time.monotonic() + 60
         world.bucket.create_object("statements/2.dsse.json", world.state(first.version, 2, digest))
-        publish.commit(asleep, first.version, digest, "too late")
+        publish.commit(asleep, world.trusted().manifest, "too late")
     assert world.names("statements/") == ["statements/1.dsse.json", "statements/2.dsse.json"]
 
 
