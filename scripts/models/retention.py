@@ -1,0 +1,137 @@
+"""Retention: which versions stay, and how the others go, without a reader ever seeing half of one.
+
+Kept are the newest complete versions, and whatever is active, held, pinned or named by a live revision. Of a version
+that goes `.done` is removed first (from then on no reader takes it), then its files, its manifest last: whoever is
+killed in between leaves a manifest without `.done`, which the next run finishes. Everything is removed by generation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scripts.errors import Conflict
+from scripts.models import layout, shelf, statements
+from scripts.models.shelf import Shelf
+from scripts.models.statements import Problem
+from scripts.plan import Action, Change, Plan
+from scripts.settings.types import TrustedKey
+from scripts.units import size
+
+if TYPE_CHECKING:
+    from scripts.cloud.storage import Bucket
+    from scripts.cloud.storage_objects import ObjectInfo
+    from scripts.lease import Lease
+
+# How far down the statements are read for what is active and for what readers would fall back to.
+_READ = 20
+
+
+@dataclass(frozen=True)
+class Doomed:
+    """A version that goes: its generations in the order in which they are removed, and the bytes that frees."""
+
+    version: str
+    why: str
+    objects: tuple[ObjectInfo, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(info.size_bytes for info in self.objects)
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """What pruning would do. kept: the reasons of each version that stays; leftovers: what dead runs left in .tmp/."""
+
+    seen: Shelf
+    kept: Mapping[str, tuple[str, ...]]
+    doomed: tuple[Doomed, ...]
+    leftovers: tuple[ObjectInfo, ...]
+
+    @property
+    def freed_bytes(self) -> int:
+        return sum(item.size_bytes for item in self.doomed) + sum(info.size_bytes for info in self.leftovers)
+
+    def plan(self) -> Plan:
+        """The changes, oldest version first."""
+        found = [
+            Change(Action.DELETE, f"version {item.version}", "", f"{size(item.size_bytes)}, {item.why}")
+            for item in self.doomed
+        ]
+        if self.leftovers:
+            bytes_ = sum(info.size_bytes for info in self.leftovers)
+            found.append(Change(Action.DELETE, ".tmp/", "", f"{size(bytes_)} of interrupted syncs"))
+        return Plan(f"prune: frees {size(self.freed_bytes)}", tuple(found))
+
+
+def reasons(seen: Shelf, keep: int, active: Iterable[str], live: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """Why each version stays, newest first; a version that is not in it goes."""
+    found: dict[str, list[str]] = {}
+
+    def note(versions: Iterable[str], why: str) -> None:
+        for version in versions:
+            found.setdefault(version, []).append(why)
+
+    note(active, "active")
+    hold = seen.holds.hold
+    note([hold.version] if hold is not None else [], "held")
+    note(seen.holds.pins, "pinned")
+    note(live, "named by a live revision")
+    note(seen.complete[:keep], f"one of the newest {keep}")
+    return {version: tuple(dict.fromkeys(found[version])) for version in sorted(found, reverse=True)}
+
+
+def prepare(bucket: Bucket, keys: Sequence[TrustedKey], *, keep: int, live: Collection[str] = ()) -> Pruning:
+    """Decide what goes. live: versions that revisions of this environment name. Raises what the bucket raises."""
+    seen = shelf.survey(bucket)
+    kept = reasons(seen, max(keep, 1), _active(bucket, seen, keys), live)
+    versions = sorted(_named(bucket, seen))
+    doomed = [_doomed(bucket, seen, version) for version in versions if version not in kept]
+    rubbish = [info for info in bucket.list(layout.TMP, versions=True) if layout.split_tmp(info.name) is not None]
+    return Pruning(seen, kept, tuple(doomed), tuple(rubbish))
+
+
+def carry_out(bucket: Bucket, lease: Lease, todo: Pruning) -> int:
+    """Remove it, under the lease; the bytes freed. Raises Conflict when the bucket moved since prepare()."""
+    if not lease.untouched:
+        text = "somebody else worked on the versions of this bucket meanwhile; nothing was removed"
+        raise Conflict(text, "Run the same command again; it looks anew.")
+    freed_bytes = 0
+    for info in (*(info for item in todo.doomed for info in item.objects), *todo.leftovers):
+        lease.check()
+        if bucket.delete(info.name, info.generation):
+            freed_bytes += info.size_bytes
+    return freed_bytes
+
+
+def _active(bucket: Bucket, seen: Shelf, keys: Sequence[TrustedKey]) -> list[str]:
+    """What readers take now, and what they would take if that did not hold up."""
+    found: list[str] = []
+    for commit in seen.commits[:_READ]:
+        opened = statements.open_statement(bucket, commit.serial, keys)
+        if not isinstance(opened, Problem) and seen.is_complete(opened[0].version):
+            found.append(opened[0].version)
+        if len(set(found)) == 2:
+            break
+    return list(dict.fromkeys(found))
+
+
+def _named(bucket: Bucket, seen: Shelf) -> set[str]:
+    """Every version of which anything is there: recorded, or a folder."""
+    recorded = {name.removeprefix(layout.MANIFESTS).rpartition(".")[0] for name in seen.records}
+    folders = {
+        path.rstrip("/").rpartition("/")[2] for store in layout.STORES.values() for path in bucket.prefixes(f"{store}/")
+    }
+    return {name for name in recorded | folders if layout.is_version(name)}
+
+
+def _doomed(bucket: Bucket, seen: Shelf, version: str) -> Doomed:
+    stores = [f"{store}/{version}/" for store in layout.STORES.values()]
+    records = bucket.list(f"{layout.MANIFESTS}{version}.", versions=True)
+    files = [info for prefix in stores for info in bucket.list(prefix, versions=True)]
+    mark = [info for info in records if info.name == layout.done_name(version)]
+    last = [info for info in records if info.name != layout.done_name(version)]
+    why = "older than what is kept" if seen.is_complete(version) else "never finished, or pruned half"
+    return Doomed(version, why, (*mark, *files, *last))
