@@ -288,8 +288,13 @@ class Bucket:
 
         return self._call("list", f"{prefix}*", fetch)
 
-    def copy(self, source: str, target: str, *, source_generation: int | None = None) -> ObjectInfo:
-        """Copy server-side to a name that must not exist yet; raises Conflict when it does, NotFound without source."""
+    def copy(
+        self, source: str, target: str, *, source_generation: int | None = None, generation: int = 0
+    ) -> ObjectInfo:
+        """Copy server-side if the target's live generation is this one (0 = there is none).
+
+        Raises Conflict when it is another, NotFound without source.
+        """
         writer = secrets.token_hex(12)
         token: str | None = None
 
@@ -301,7 +306,7 @@ class Bucket:
             token, _, _ = blob.rewrite(
                 bucket.blob(source, generation=source_generation),
                 token=token,
-                if_generation_match=0,
+                if_generation_match=generation,
                 timeout=TIMEOUT_S,
                 retry=None,
             )
