@@ -187,20 +187,22 @@ class Instance:
 
     async def _load(self) -> None:
         model = self._active.embedder
-        if model is None:
-            return
         fields = {
-            "model": model.source,
+            "model": model.source if model is not None else None,
             "manifest_version": self._active.manifest_version,
             "serial": self._active.serial,
             "bucket": self._runtime.bucket,
             "source": self._active.origin,
         }
+        if model is None:
+            logs.info("no model to load: others read theirs from the store", **fields, served_bytes=0)
+            return
         try:
             loaded = await self._work(encoder.load, model.folder)
         except encoder.Unsupported as problem:
             self._unsupported = problem
-            logs.warning("model not supported by the reference encoder", **fields, **logs.failure(problem))
+            told = logs.failure(problem)
+            logs.warning("model not supported by the reference encoder", **fields, served_bytes=0, **told)
         except Exception as problem:  # told, then the instance ends: Cloud Run starts another one
             self.failed = problem
             logs.error("model load failed", **fields, **logs.failure(problem))

@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from scripts.errors import Conflict
 from scripts.models import layout, shelf, statements
 from scripts.models.shelf import Shelf
 from scripts.models.statements import Problem
@@ -66,15 +65,19 @@ class Pruning:
         return Plan(f"prune: frees {size(self.freed_bytes)}", tuple(found))
 
 
-def reasons(seen: Shelf, keep: int, active: Iterable[str], live: Collection[str]) -> dict[str, tuple[str, ...]]:
-    """Why each version stays, newest first; a version that is not in it goes."""
+def reasons(seen: Shelf, keep: int, taken: Sequence[str], live: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """Why each version stays, newest first; a version that is not in it goes.
+
+    taken: what readers take, then what they would take if that did not hold up.
+    """
     found: dict[str, list[str]] = {}
 
     def note(versions: Iterable[str], why: str) -> None:
         for version in versions:
             found.setdefault(version, []).append(why)
 
-    note(active, "active")
+    note(taken[:1], "active")
+    note(taken[1:], "readers fall back to it")
     hold = seen.holds.hold
     note([hold.version] if hold is not None else [], "held")
     note(seen.holds.pins, "pinned")
@@ -86,7 +89,7 @@ def reasons(seen: Shelf, keep: int, active: Iterable[str], live: Collection[str]
 def prepare(bucket: Bucket, keys: Sequence[TrustedKey], *, keep: int, live: Collection[str] = ()) -> Pruning:
     """Decide what goes. live: versions that revisions of this environment name. Raises what the bucket raises."""
     seen = shelf.survey(bucket)
-    kept = reasons(seen, max(keep, 1), _active(bucket, seen, keys), live)
+    kept = reasons(seen, max(keep, 1), _taken(bucket, seen, keys), live)
     versions = sorted(_named(bucket, seen))
     doomed = [_doomed(bucket, seen, version) for version in versions if version not in kept]
     rubbish = [info for info in bucket.list(layout.TMP, versions=True) if layout.split_tmp(info.name) is not None]
@@ -94,10 +97,7 @@ def prepare(bucket: Bucket, keys: Sequence[TrustedKey], *, keep: int, live: Coll
 
 
 def carry_out(bucket: Bucket, lease: Lease, todo: Pruning) -> int:
-    """Remove it, under the lease; the bytes freed. Raises Conflict when the bucket moved since prepare()."""
-    if not lease.untouched:
-        text = "somebody else worked on the versions of this bucket meanwhile; nothing was removed"
-        raise Conflict(text, "Run the same command again; it looks anew.")
+    """Remove it, under the lease and settled; the bytes freed. Raises Conflict when the lease is lost on the way."""
     freed_bytes = 0
     for info in (*(info for item in todo.doomed for info in item.objects), *todo.leftovers):
         lease.check()
@@ -106,7 +106,7 @@ def carry_out(bucket: Bucket, lease: Lease, todo: Pruning) -> int:
     return freed_bytes
 
 
-def _active(bucket: Bucket, seen: Shelf, keys: Sequence[TrustedKey]) -> list[str]:
+def _taken(bucket: Bucket, seen: Shelf, keys: Sequence[TrustedKey]) -> list[str]:
     """What readers take now, and what they would take if that did not hold up."""
     found: list[str] = []
     for commit in seen.commits[:_READ]:

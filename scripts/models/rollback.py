@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from scripts.errors import STATUS, BadInput, Conflict, NotFound
+from scripts.errors import STATUS, BadInput, NotFound
 from scripts.models import copies, holds, layout, publish, shelf, signing, statements
 from scripts.models.holds import Hold
 from scripts.models.publish import Publisher
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from scripts.cloud.storage import Bucket
 
 _LIST = "Run: ./dev invoke cache.list --env ENVIRONMENT"
-_AGAIN = "Run the same command again; it looks anew."
 
 
 @dataclass(frozen=True)
@@ -94,9 +93,7 @@ def prepare(
 
 
 def carry_out(publisher: Publisher, todo: Rollback, by: str) -> Trusted:
-    """Do it, under the lease, and return what is active then. Raises Conflict when the bucket moved since prepare()."""
-    if not publisher.lease.untouched:
-        raise Conflict("somebody else worked on the versions of this bucket meanwhile", _AGAIN)
+    """Do it, under the lease and settled, and return what is active then. Raises Conflict when somebody was faster."""
     bucket, seen = publisher.bucket, todo.seen
     if todo.holds:
         hold = Hold(todo.to.version, todo.reason, publish.timestamp(), by)

@@ -6,12 +6,15 @@ untouched knows that all of this still holds: everything that changes versions w
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from scripts import lease
+from scripts.errors import Conflict
 from scripts.models import holds, layout
 from scripts.models.holds import Holds
+from scripts.plan import Plan
 
 if TYPE_CHECKING:
     from scripts.cloud.storage import Bucket
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
 # The lease of everything that writes statements, versions, holds or the copies.
 LEASE = "publish"
+_AGAIN = "Run the same command again: it looks anew, and shows its plan."
 # The metadata of a statement's object that tells, unproven, which version it names: what need not be read is not.
 NAMES = "modelshelf-version"
 
@@ -78,3 +82,25 @@ def survey(bucket: Bucket) -> Shelf:
         holds=holds.read(bucket) if held is not None else Holds(),
         holds_generation=held.generation if held is not None else 0,
     )
+
+
+class Decided(Protocol):
+    """What was decided from a survey."""
+
+    def plan(self) -> Plan: ...
+
+
+D = TypeVar("D", bound=Decided)
+
+
+def settled(held: lease.Lease, todo: D, again: Callable[[], D]) -> D:
+    """What was decided before the lease was taken, if it still holds: decided again where somebody worked meanwhile.
+
+    Raises Conflict when that comes out otherwise: it is not what was confirmed.
+    """
+    if held.untouched:
+        return todo
+    fresh = again()
+    if fresh.plan() != todo.plan():
+        raise Conflict("the versions of this bucket changed while this was decided; nothing was done", _AGAIN)
+    return fresh

@@ -13,7 +13,7 @@ import contextlib
 import os
 import secrets
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -190,6 +190,11 @@ def sign(payload: bytes, payload_type: str, signer: Signer) -> dict[str, Any]:
     envelope = Envelope(payload, payload_type, {})
     envelope.sign(signer)
     return dict(envelope.to_dict())
+
+
+def key_id_of(envelope: Mapping[str, Any]) -> str:
+    """The id of the key that an envelope says it was signed with."""
+    return str(envelope["signatures"][0]["keyid"])
 
 
 def dump_envelope(envelope: dict[str, Any]) -> bytes:

@@ -22,6 +22,7 @@ class Instance:
     """One instance: its decision (hit or miss and why), the version it serves, and the bytes it read of it.
 
     served_bytes: what it loaded from where its models are; upstream_bytes: what it pulled by itself (0 on a hit).
+    loaded: it has told what it loaded, be it nothing.
     """
 
     id: str
@@ -32,6 +33,7 @@ class Instance:
     served_bytes: int
     upstream_bytes: int
     started_at: str
+    loaded: bool = True
 
     def cells(self) -> list[str]:
         """The instance as a row of the table of instances."""
@@ -61,7 +63,7 @@ def await_instances(target: Target, revision: str, count: int) -> list[Instance]
     deadline = time.monotonic() + SEEN_TIMEOUT_S
     for delay_s in delays(0.1, 2.0):
         found = of_revision(target, revision)
-        loaded = [instance for instance in found if instance.served_bytes or not instance.cache_hit]
+        loaded = [instance for instance in found if instance.loaded or not instance.cache_hit]
         if len(loaded) >= count or time.monotonic() + delay_s > deadline:
             return found
         time.sleep(delay_s)
@@ -95,6 +97,7 @@ def summarize(decided: Iterable[Entry], served: dict[str, int], pulled: dict[str
             served_bytes=served.get(name, 0),
             upstream_bytes=pulled.get(name, 0),
             started_at=entry.timestamp,
+            loaded=name in served,
         )
         for name, entry in last.items()
     ]

@@ -124,6 +124,14 @@ class Screen:
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise Refused("nothing was done: it was not confirmed", "Add --yes, or answer yes")
 
+    def confirm_plan(self, plan: Plan, yes: bool) -> None:
+        """Show what is about to be done, and ask. Nothing is asked where nothing is to be done."""
+        self.note(plan.title)
+        for line in plan.lines():
+            self.note(f"  {line}")
+        if not plan.empty:
+            self.confirm(f"do this ({plan.title})", yes)
+
     def _ended(self, title: str, outcome: str, seconds: float, mark: tuple[str, str] = ("✓", "green")) -> None:
         if self._spinner is not None:
             self._spinner.stop()

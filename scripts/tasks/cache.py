@@ -1,4 +1,4 @@
-"""invoke cache.*: what the bucket holds."""
+"""invoke cache.*: what the bucket holds, and every change of it but a sync's own."""
 
 from __future__ import annotations
 
@@ -34,3 +34,133 @@ def show(c: Any, env: str = "", files: bool = False, json: bool = False) -> None
     if files:
         screen.table(inventory.FILE_HEADERS, found.files())
     screen.result(found.as_json())
+
+
+@command(
+    help={
+        "full": "read every file back and compare its SHA-256, not only sizes and checksums",
+        "version": "verify this version instead of the active one",
+    }
+)
+def verify(c: Any, env: str = "", full: bool = False, version: str = "", json: bool = False) -> int:
+    """Verify the models in the bucket: signature, manifest, .done, every file. Exit 2 when something is wrong."""
+    from scripts.service import checkup
+
+    screen, settings = begin(env, json)
+    found = checkup.verify(settings, version, full, screen)
+    screen.rows(found.title, found.rows())
+    screen.result(found.as_json())
+    return found.exit_code
+
+
+_ROLLBACK = {
+    "to": "go back to this version (default: the newest complete one that is older than the active one)",
+    "generation": "go back to the version that this generation of manifest.json tells",
+    "reason": "why; shown wherever the hold is told",
+    "service": "service that follows, by its short name",
+}
+
+
+@command(help=_ROLLBACK)
+def rollback(
+    c: Any, env: str = "", to: str = "", generation: int = 0, reason: str = "", service: str = "tabular",
+    dry_run: bool = False, yes: bool = False, json: bool = False,
+) -> int:  # fmt: skip
+    """Make an earlier version active and hold there, and wait until every instance serves it."""
+    from scripts.service import upkeep
+    from scripts.tasks._screen import show_plan
+
+    screen, settings = begin(env, json)
+    work = upkeep.Rolling(settings, service, to, generation, reason)
+    if dry_run:
+        return show_plan(screen, work.plan)
+    screen.confirm_plan(work.plan, yes)
+    done = work.carry_out(screen)
+    screen.rows(done.title, done.rows())
+    screen.result(done.as_json())
+    return 0
+
+
+@command()
+def resume(c: Any, env: str = "", dry_run: bool = False, json: bool = False) -> int:
+    """Lift the hold of a rollback: syncs publish again. The active version stays until the next sync."""
+    from scripts.service import upkeep
+
+    return _holds(env, json, dry_run, upkeep.resume)
+
+
+@command(help={"version": "a complete version: see cache.list"})
+def pin(c: Any, version: str, env: str = "", dry_run: bool = False, json: bool = False) -> int:
+    """Keep a version: no pruning removes it until it is unpinned."""
+    from scripts.service import upkeep
+
+    return _holds(env, json, dry_run, upkeep.pin(version, keep=True))
+
+
+@command(help={"version": "a pinned version: see cache.list"})
+def unpin(c: Any, version: str, env: str = "", dry_run: bool = False, json: bool = False) -> int:
+    """Let a pinned version go: the next pruning may remove it."""
+    from scripts.service import upkeep
+
+    return _holds(env, json, dry_run, upkeep.pin(version, keep=False))
+
+
+@command(help={"keep": "how many complete versions to keep (default: cache.keep of the environment)"})
+def prune(c: Any, env: str = "", keep: int = 0, dry_run: bool = False, yes: bool = False, json: bool = False) -> int:
+    """Remove old versions and what interrupted syncs left; never one that is active, held, pinned or live."""
+    from scripts.service import upkeep
+    from scripts.tasks._screen import show_plan
+
+    screen, settings = begin(env, json)
+    work = upkeep.Pruner(settings, keep)
+    if not json:
+        screen.table(upkeep.KEPT, work.kept())
+    if dry_run or work.plan.empty:
+        code = show_plan(screen, work.plan)
+        return code if dry_run else 0
+    screen.confirm_plan(work.plan, yes)
+    done = work.carry_out(screen)
+    screen.rows(done.title, done.rows())
+    screen.result(done.as_json())
+    return 0
+
+
+@command()
+def repair(c: Any, env: str = "", dry_run: bool = False, yes: bool = False, json: bool = False) -> int:
+    """After a disaster: bring back what signatures vouch for from what the bucket still has. Pulls nothing."""
+    from scripts.service import upkeep
+    from scripts.tasks._screen import show_plan
+
+    screen, settings = begin(env, json)
+    work = upkeep.Mender(settings)
+    for line in work.lost():
+        screen.note(line, warning=True)
+    if dry_run or work.plan.empty:
+        code = show_plan(screen, work.plan)
+        return code if dry_run else work.exit_code
+    screen.confirm_plan(work.plan, yes)
+    done = work.carry_out(screen)
+    screen.rows(done.title, done.rows())
+    screen.result(done.as_json())
+    return work.exit_code
+
+
+@command()
+def keys(c: Any, env: str = "", json: bool = False) -> None:
+    """List the trusted keys and which statements each signed: what must stay trusted, and what may go."""
+    from scripts.service import cache as domain
+    from scripts.service import target
+
+    screen, settings = begin(env, json)
+    found = domain.keys(target.reach(settings))
+    screen.table(domain.KEY_HEADERS, [item.cells() for item in found])
+    screen.result([{**vars(item), "serials": list(item.serials)} for item in found])
+
+
+def _holds(env: str, json: bool, dry_run: bool, change: Any) -> int:
+    from scripts.tasks._screen import show_plan
+
+    screen, settings = begin(env, json)
+    todo = change(settings, screen, dry_run)
+    code = show_plan(screen, todo)
+    return code if dry_run else 0

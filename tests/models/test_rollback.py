@@ -9,7 +9,7 @@ import pytest
 
 from scripts import audit, lease
 from scripts.errors import BadInput, Conflict, NotFound
-from scripts.models import gate, holds, layout, publish, rollback
+from scripts.models import gate, holds, layout, rollback, shelf
 from scripts.models.publish import Publisher
 from scripts.models.rollback import Rollback
 from scripts.models.shelf import LEASE
@@ -39,8 +39,9 @@ def back(world: World, **values: Any) -> Trusted:
 
 def carry_out(world: World, todo: Rollback) -> Trusted:
     with lease.hold(world.bucket, LEASE, "a rollback", seen=todo.seen.lease) as held:
-        publisher = Publisher(world.bucket, world.signer, world.keys, held, todo.serial)
-        return rollback.carry_out(publisher, todo, by="ann")
+        fresh = shelf.settled(held, todo, lambda: rollback.prepare(world.bucket, world.keys))
+        publisher = Publisher(world.bucket, world.signer, world.keys, held, fresh.serial)
+        return rollback.carry_out(publisher, fresh, by="ann")
 
 
 def test_it_goes_to_the_version_before_and_holds_there(world: World) -> None:
@@ -121,12 +122,19 @@ def test_a_version_that_somebody_put_there_is_not_signed_by_going_back(world: Wo
             back(world, **values)
 
 
+def test_what_changed_meanwhile_is_looked_at_again(world: World) -> None:
+    first, _ = published(world, 2)
+    todo = rollback.prepare(world.bucket, world.keys)
+    with lease.hold(world.bucket, LEASE, "somebody who changes nothing"):
+        pass
+    assert carry_out(world, todo).version == first
+
+
 def test_whoever_was_faster_wins(world: World) -> None:
     published(world, 2)
     todo = rollback.prepare(world.bucket, world.keys)
-    with lease.hold(world.bucket, LEASE, "somebody else"):
-        pass
-    with pytest.raises(Conflict, match="meanwhile"):
+    holds.change(world.bucket, lambda _: holds.Holds())
+    published(world, 3)
+    with pytest.raises(Conflict, match="changed while this was decided"):
         carry_out(world, todo)
     assert holds.read(world.bucket).hold is None
-    assert publish.next_serial(world.bucket) == 3
