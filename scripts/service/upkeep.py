@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -38,7 +39,9 @@ class Done:
         return self.result
 
 
-class _Work:
+class Work(ABC):
+    """A command of one environment: decided when its plan is first asked for."""
+
     def __init__(self, settings: Settings, service: str = target.DEFAULT_SERVICE) -> None:
         self._settings = settings
         self._service = service
@@ -47,8 +50,27 @@ class _Work:
     def target(self) -> Target:
         return target.reach(self._settings, self._service)
 
+    @property
+    @abstractmethod
+    def plan(self) -> Plan:
+        """What is about to be done."""
 
-class Rolling(_Work):
+    @property
+    def idle(self) -> bool:
+        """Nothing is to be done."""
+        return self.plan.empty
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The exit code of a command that did what it planned."""
+        return ExitCode.OK
+
+    @abstractmethod
+    def carry_out(self, talk: Talk) -> Done:
+        """Do it. Raises what the clients raise."""
+
+
+class Rolling(Work):
     """Rolling the models back."""
 
     def __init__(self, settings: Settings, service: str, to: str, generation: int, reason: str) -> None:
@@ -65,6 +87,11 @@ class Rolling(_Work):
     @property
     def plan(self) -> Plan:
         return self.todo.plan()
+
+    @property
+    def idle(self) -> bool:
+        """Never: the service may not have followed yet."""
+        return False
 
     def carry_out(self, talk: Talk) -> Done:
         """Bucket first, then the service. Raises what either raises; what was done in the bucket stays."""
@@ -87,7 +114,7 @@ class Rolling(_Work):
         return Done(f"rolled back to {active.version}", fields, result)
 
 
-class Pruner(_Work):
+class Pruner(Work):
     """Removing old versions."""
 
     def __init__(self, settings: Settings, keep: int) -> None:
@@ -121,7 +148,7 @@ class Pruner(_Work):
         return Done(f"pruned {self._settings.cache.bucket}", fields, result)
 
 
-class Mender(_Work):
+class Mender(Work):
     """Bringing back what signatures vouch for."""
 
     @cached_property

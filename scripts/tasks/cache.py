@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scripts.tasks._command import begin, command
+
+if TYPE_CHECKING:
+    from scripts.service.upkeep import Work
+    from scripts.tasks._screen import Screen
 
 
 @command(name="list")
@@ -68,17 +72,9 @@ def rollback(
 ) -> int:  # fmt: skip
     """Make an earlier version active and hold there, and wait until every instance serves it."""
     from scripts.service import upkeep
-    from scripts.tasks._screen import show_plan
 
     screen, settings = begin(env, json)
-    work = upkeep.Rolling(settings, service, to, generation, reason)
-    if dry_run:
-        return show_plan(screen, work.plan)
-    screen.confirm_plan(work.plan, yes)
-    done = work.carry_out(screen)
-    screen.rows(done.title, done.rows())
-    screen.result(done.as_json())
-    return 0
+    return _carried_out(screen, upkeep.Rolling(settings, service, to, generation, reason), dry_run, yes)
 
 
 @command()
@@ -109,40 +105,23 @@ def unpin(c: Any, version: str, env: str = "", dry_run: bool = False, json: bool
 def prune(c: Any, env: str = "", keep: int = 0, dry_run: bool = False, yes: bool = False, json: bool = False) -> int:
     """Remove old versions and what interrupted syncs left; never one that is active, held, pinned or live."""
     from scripts.service import upkeep
-    from scripts.tasks._screen import show_plan
 
     screen, settings = begin(env, json)
     work = upkeep.Pruner(settings, keep)
-    if not json:
-        screen.table(upkeep.KEPT, work.kept())
-    if dry_run or work.plan.empty:
-        code = show_plan(screen, work.plan)
-        return code if dry_run else 0
-    screen.confirm_plan(work.plan, yes)
-    done = work.carry_out(screen)
-    screen.rows(done.title, done.rows())
-    screen.result(done.as_json())
-    return 0
+    screen.table(upkeep.KEPT, work.kept())
+    return _carried_out(screen, work, dry_run, yes)
 
 
 @command()
 def repair(c: Any, env: str = "", dry_run: bool = False, yes: bool = False, json: bool = False) -> int:
     """After a disaster: bring back what signatures vouch for from what the bucket still has. Pulls nothing."""
     from scripts.service import upkeep
-    from scripts.tasks._screen import show_plan
 
     screen, settings = begin(env, json)
     work = upkeep.Mender(settings)
     for line in work.lost():
         screen.note(line, warning=True)
-    if dry_run or work.plan.empty:
-        code = show_plan(screen, work.plan)
-        return code if dry_run else work.exit_code
-    screen.confirm_plan(work.plan, yes)
-    done = work.carry_out(screen)
-    screen.rows(done.title, done.rows())
-    screen.result(done.as_json())
-    return work.exit_code
+    return _carried_out(screen, work, dry_run, yes)
 
 
 @command()
@@ -155,6 +134,19 @@ def keys(c: Any, env: str = "", json: bool = False) -> None:
     found = domain.keys(target.reach(settings))
     screen.table(domain.KEY_HEADERS, [item.cells() for item in found])
     screen.result([{**vars(item), "serials": list(item.serials)} for item in found])
+
+
+def _carried_out(screen: Screen, work: Work, dry_run: bool, yes: bool) -> int:
+    from scripts.tasks._screen import show_plan
+
+    if dry_run or work.idle:
+        code = show_plan(screen, work.plan)
+        return code if dry_run else work.exit_code
+    screen.confirm_plan(work.plan, yes)
+    done = work.carry_out(screen)
+    screen.rows(done.title, done.rows())
+    screen.result(done.as_json())
+    return work.exit_code
 
 
 def _holds(env: str, json: bool, dry_run: bool, change: Any) -> int:
