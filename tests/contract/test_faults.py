@@ -232,10 +232,12 @@ def test_a_fault_that_could_not_happen_says_so(shared_standin: Any, bucket: Any)
         with faulty(shared_standin, GET, kind, after_bytes=5) as fault:
             assert bucket.blob("short").download_as_bytes() == b"short"
             assert (fault.fired, fault.missed) == (0, 1)
-    with faulty(shared_standin, GET, "412-after-success") as fault:
+    with faulty(shared_standin, "storage.*objects.get", "412-after-success") as fault:
         with pytest.raises(exceptions.NotFound):
             bucket.blob("missing").download_as_bytes(retry=None)
-        assert (fault.fired, fault.missed) == (0, 1)
+        url = f"{shared_standin.url}/{bucket.name}/missing"
+        assert requests.get(url, timeout=TIMEOUT_S).status_code == 404
+        assert (fault.fired, fault.missed) == (0, 2)
 
 
 def test_the_xml_api_says_it_in_xml(shared_standin: Any, bucket: Any) -> None:
