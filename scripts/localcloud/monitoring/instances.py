@@ -35,6 +35,7 @@ _SPREAD = {
 }  # fmt: skip
 METRICS = (COUNT, *_SPREAD, EXECUTIONS)
 _EVERY_S = 60.0
+_LOOKED_EVERY_S = 1.0
 _LONGEST_S = 3600.0
 # Samples that follow each other faster than this on the machine's clock: the stand-in's runs fast.
 _FAST_S = 1.0
@@ -69,6 +70,7 @@ class Instances:
         self._cpu: dict[str, tuple[float, float]] = {}
         self._every_s = _EVERY_S
         self._sampled = 0.0
+        self._looked = 0.0
         context.listen(EXECUTION, self._ended)
 
     def served(self, instance: str) -> None:
@@ -100,8 +102,11 @@ class Instances:
         self._busy.clear()
 
     def look(self) -> None:
-        """Note how many instances there are, for somebody who asks between two samples."""
-        self._note(self._context.clock(), with_use=False)
+        """Note how many instances there are, for somebody who asks between two samples; once a second at most."""
+        now = self._context.clock()
+        if abs(now - self._looked) >= _LOOKED_EVERY_S:
+            self._looked = now
+            self._note(now, with_use=False)
 
     def series(self, project: str, metrics: Iterable[str], start_s: float, end_s: float) -> list[Series]:
         """The series of the metrics that are asked for."""

@@ -73,6 +73,18 @@ def test_active_ones_are_those_that_served_since_the_last_sample(context: Contex
     assert spread.resource == "cloud_run_revision" and spread.resource_labels["service_name"] == "api"
 
 
+def test_asking_again_and_again_makes_no_more_points(context: Context) -> None:
+    run = Run()
+    run.add("a")
+    instances = Instances(context, Points(context.db), run)
+    for _ in range(5):
+        instances.look()
+    assert counts(instances) == {"active": [0], "idle": [1]}
+    context.clock = lambda: 6001.5
+    instances.look()
+    assert counts(instances)["idle"] == [1, 1]
+
+
 def test_a_revision_without_instances_is_told_once_even_after_a_restart(context: Context) -> None:
     run = Run()
     run.add("a")
