@@ -350,6 +350,19 @@ def test_what_cannot_be_meant_is_refused(shared_standin: Any, asked: dict[str, A
     assert (error["code"], text in error["message"]) == (400, True), error["message"]
 
 
+def test_a_stall_does_not_outlive_the_daemon(standin: Any) -> None:
+    with socket.create_connection(("127.0.0.1", standin.port), timeout=TIMEOUT_S) as wire:
+        standin.post("/_local/faults", {"on": "storage.buckets.list", "kind": "stall"})
+        wire.sendall(b"GET /storage/v1/b?project=p HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        deadline = time.monotonic() + TIMEOUT_S
+        while time.monotonic() < deadline and not standin.get("/_local/faults")["faults"][0]["fired"]:
+            pass
+        assert standin.stop() == 0
+        with pytest.raises(ConnectionResetError):
+            wire.recv(1)
+    assert "Traceback" not in (standin.state / "daemon.log").read_text(encoding="utf-8")
+
+
 def test_a_daemon_starts_without_faults(standin_at: Any, tmp_path: Any) -> None:
     first = standin_at(tmp_path / "cloud")
     first.post("/_local/faults", {"on": GET, "kind": "reset"})

@@ -26,6 +26,7 @@ class Gate:
         self._clock = clock
         self._note = note
         self.under_way = 0
+        self._struck: set[Call] = set()
 
     async def __call__(self, match: Match, request: Request) -> Response:
         """Carry a call out. Raises what its handler raises, Aborted, Disconnected."""
@@ -48,11 +49,18 @@ class Gate:
         """A call is over, answered or not; counts of its bytes are set by now."""
         self.under_way -= 1
         call.ms = (perf_counter() - call.began_s) * 1e3
+        self._struck.discard(call)
         if call.shot is not None:
             call.shot.end()
             if call.shot.fired:
                 call.fault = f"{call.shot.fault.kind} {call.shot.fault.id}"
         self._note(call)
+
+    def let_go(self) -> None:
+        """Reset the connections that faults hold up: the daemon ends."""
+        for call in self._struck:
+            wire: Wire = call.request.extensions[EXTENSION]
+            wire.reset()
 
     async def _carried(self, call: Call, handler: Carry) -> Response:
         request = call.request
@@ -60,6 +68,8 @@ class Gate:
             await self._named(request)  # later requests of the upload do not tell it
         if self._faults.any:
             call.shot = await self._chosen(call)
+            if call.shot is not None:
+                self._struck.add(call)
         response = await (handler(call.request) if call.shot is None else self._faulty(call, call.shot, handler))
         call.answered(response)
         return response

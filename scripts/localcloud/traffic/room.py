@@ -57,7 +57,8 @@ class TrafficRoom:
         """Nothing to start."""
 
     async def stop(self) -> None:
-        """Write the rest of the request log."""
+        """Hold no connection any longer, and write the rest of the request log."""
+        self.gate.let_go()
         await self._log.close()
 
     def status(self) -> dict[str, Any]:
