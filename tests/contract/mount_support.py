@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import urllib.request
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 from tests.contract.run_support import CONTAINERS, Cloud, condition, service
@@ -47,7 +48,7 @@ class Mounts:
         self.client = client
         self.cloud = Cloud(standin.url)
 
-    @property
+    @cached_property
     def fuse(self) -> bool:
         """Whether mounts are made by FUSE here; if not, a writable one must be refused and say why."""
         told = self.standin.get("/_local/mounts")

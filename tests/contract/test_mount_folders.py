@@ -27,8 +27,8 @@ def mounts(shared_standin: Any, connect: Connect, request: pytest.FixtureRequest
 @pytest.fixture
 def name(mounts: Mounts, request: pytest.FixtureRequest) -> str:
     """A name for a service and its bucket."""
-    mode = mounts.standin.get("/_local/mounts")["mode"]
-    return f"{mode}-{request.node.originalname.removeprefix('test_').replace('_', '-')}"[:40].strip("-")
+    test = request.node.originalname.removeprefix("test_").replace("_", "-")
+    return f"{request.node.callspec.params['mounts']}-{test}"[:40].strip("-")
 
 
 def test_changes_show_as_late_as_the_cache_would(mounts: Mounts, name: str) -> None:
