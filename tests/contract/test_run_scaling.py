@@ -223,6 +223,46 @@ def test_no_request_fails_while_instances_come_and_go_and_revisions_change(cloud
     assert logged == []
 
 
+def test_a_request_that_waits_for_a_revision_that_goes_is_answered_by_the_next(cloud: Cloud, tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    new.mkdir()
+    url = cloud.create(odd("moving", old, 1, maxScale="1"))["status"]["url"]
+    (old / "hold").touch()
+    with asking(url + "/hold", 2) as sockets:
+        until(lambda: revision(cloud, "moving")["waiting"] == 1)
+        cloud.replace(odd("moving", new, 1, maxScale="1"))
+        until(lambda: peaks(new) == [1])
+        (old / "hold").unlink()
+        assert [status(each) for each in sockets] == [200, 200]
+    assert peaks(old) == [1]
+
+
+def test_an_instance_that_ends_by_itself_finishes_its_request_while_another_takes_over(
+    cloud: Cloud, tmp_path: Path
+) -> None:
+    url = cloud.create(odd("ending", tmp_path))["status"]["url"]
+    ending = cloud.instances("ending")[0]
+    (tmp_path / "hold").touch()
+    with asking(url + "/hold", 1) as sockets:
+        until(lambda: cloud.instances("ending")[0]["in_flight"] == 1)
+        os.kill(ending["pid"], signal.SIGTERM)
+        until(lambda: not _listens(ending["port"]))
+        answers = [fetch(url) for _ in range(5)]
+        assert [code for code, _ in answers] == [200] * 5
+        assert ending["id"] not in {body["instance"] for _, body in answers}
+        (tmp_path / "hold").unlink()
+        assert status(sockets[0]) == 200
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=30).close()
+    except OSError:
+        return False
+    return True
+
+
 def test_a_stand_in_that_is_stopped_answers_what_is_on_its_way(standin: Any, tmp_path: Path) -> None:
     cloud = Cloud(standin.url)
     url = cloud.create(odd("last", tmp_path))["status"]["url"]

@@ -104,7 +104,7 @@ class Controller:
             task.cancel()
         self._closing = True
         fleets = list(self.fleets.values())
-        await asyncio.gather(*(fleet.close(drain_s=5.0) for fleet in fleets))
+        await asyncio.gather(*(fleet.close(drain_s=10.0) for fleet in fleets))
 
     def find(self, name: str) -> Backend:
         """The backend of a name in URLs. Raises ApiError 404, 503."""
