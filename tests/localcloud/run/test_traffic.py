@@ -39,7 +39,7 @@ def test_shares_are_spread_out_and_tags_get_none() -> None:
     ("lines", "words"),
     [
         ([{"percent": 99, "latestRevision": True}], "sum to 99"),
-        ([{"percent": 100}], "exactly one of"),
+        ([{"percent": 100, "latestRevision": False}], "exactly one of"),
         ([{"percent": 100, "latestRevision": True, "revisionName": "s-1"}], "exactly one of"),
         ([{"percent": 101, "latestRevision": True}], "101"),
         ([{"percent": -1, "latestRevision": True}, {"percent": 101, "latestRevision": True}], "percent"),
