@@ -129,7 +129,7 @@ class Request:
         if self.headers.get("content-encoding", "").lower() == "gzip":
             raw = _gunzip(raw)
         try:
-            return json.loads(raw) if raw.strip() else {}
+            return json.loads(raw, parse_constant=_no_json) if raw.strip() else {}
         except (ValueError, RecursionError):
             raise ApiError(400, "Parse Error", "parseError") from None
 
@@ -260,6 +260,11 @@ def _unquoted(value: str) -> str:
         return unquote(value, errors="strict")
     except UnicodeDecodeError:
         raise ApiError(400, "The path is not valid UTF-8", "invalid") from None
+
+
+def _no_json(name: str) -> Any:
+    """NaN and Infinity, which Python would read (RFC 8259, section 6)."""
+    raise ValueError(f"{name} is not JSON")
 
 
 def _gunzip(raw: bytes, limit_bytes: int = 64 << 20) -> bytes:

@@ -80,7 +80,9 @@ def test_json_bodies() -> None:
     assert asyncio.run(packed.json_object()) == {"a": 1}
 
 
-@pytest.mark.parametrize("raw", [b"{", b"[1]", b"\xff\xfe", b"[" * 100_000, b'"text"'])
+@pytest.mark.parametrize(
+    "raw", [b"{", b"[1]", b"\xff\xfe", b"[" * 100_000, b'"text"', b'{"a": NaN}', b'{"a": -Infinity}']
+)
 def test_bad_json_is_refused(raw: bytes) -> None:
     with pytest.raises(ApiError) as refused:
         asyncio.run(_request(_body(raw)).json_object())
