@@ -7,6 +7,7 @@ Google looks at its rules "usually within 24 hours"; here it is exactly once in 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
@@ -22,6 +23,7 @@ from scripts.localcloud.web import ApiError, Request, Response, Route
 DAY_S = 86400.0
 _SLICE = 500
 _SHOWN = 1000
+_LONGEST_S = 0.01
 _TABLE = "CREATE TABLE IF NOT EXISTS storage_lifecycle(one INTEGER PRIMARY KEY CHECK (one = 1), ran_at REAL NOT NULL)"
 
 
@@ -96,12 +98,15 @@ class Lifecycle:
         report, found = Report(bucket.name), rules(bucket.settings)
         position = ("", -1)
         while records := self._store.index.slice(bucket.name, *position, _SLICE):
-            position = (records[-1].name, records[-1].generation)
+            position, began = (records[-1].name, records[-1].generation), time.perf_counter()
             for subject in _subjects(records):
+                if time.perf_counter() - began > _LONGEST_S:
+                    await asyncio.sleep(0)  # let other requests through
+                    began = time.perf_counter()
                 rule = decide(found, subject, self._store.moment())
                 if rule is not None:
                     self._apply(rule, bucket, subject.record, report, dry_run)
-            await asyncio.sleep(0)  # let other requests through
+            await asyncio.sleep(0)
         for rule in found:
             if rule.kind == "AbortIncompleteMultipartUpload":
                 self._abort(rule, bucket, report, dry_run)
@@ -109,6 +114,8 @@ class Lifecycle:
 
     def _apply(self, rule: Rule, bucket: Bucket, record: Record, report: Report, dry_run: bool) -> None:
         name, generation = record.name, str(record.generation)
+        if self._store.index.find(bucket.name, name, record.generation) != record:
+            return  # changed meanwhile: judged anew on the next day
         if rule.kind == "SetStorageClass":
             if not dry_run:
                 self._store.change(record, {**record.fields, "storageClass": rule.storage_class})

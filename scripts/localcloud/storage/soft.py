@@ -74,10 +74,10 @@ class SoftDeleted:
         sql = "SELECT * FROM storage_soft_deleted WHERE hard_deleted <= ? ORDER BY hard_deleted LIMIT ?"
         return [record_of(row) for row in self._db.rows(sql, now, limit)]
 
-    def of_bucket(self, bucket: str, limit: int) -> list[Record]:
-        """Those of a bucket, which go with it; at most `limit`."""
-        sql = "SELECT * FROM storage_soft_deleted WHERE bucket = ? LIMIT ?"
-        return [record_of(row) for row in self._db.rows(sql, bucket, limit)]
+    def abandon(self, bucket: str, now: str) -> None:
+        """A bucket is gone: its generations are due now, under a name that no later bucket can have."""
+        sql = "UPDATE storage_soft_deleted SET bucket = ?, hard_deleted = ? WHERE bucket = ?"
+        self._db.run(sql, f"{bucket}/{now}", now, bucket)
 
     def totals(self) -> dict[str, Any]:
         """How many there are, and their bytes."""

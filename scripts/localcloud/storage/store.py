@@ -89,15 +89,14 @@ class Store:
 
     def delete_bucket(self, name: str, conditions: Conditions) -> None:
         """What was soft-deleted in it goes with it. Raises ApiError 404, 409 (not empty) or 412."""
-        with self.changing() as changes:
+        with self.changing():
             bucket = self.bucket(name)
             conditions.check(0, bucket.metageneration, bucket.etag)
             if not self.index.is_empty(name):
                 raise ApiError(409, "The bucket you tried to delete is not empty.", "conflict")
-            while gone := self.index.soft.of_bucket(name, _SLICE):
-                for record in gone:
-                    self._forget(record, changes)
+            self.index.soft.abandon(name, self.context.now())
             self.index.drop_bucket(name)
+        self.expire()
 
     # Objects
 
