@@ -179,7 +179,6 @@ SHOWS = {
     "ls -a": r"manifest\.json#\d{16}",
     "services replace": "New configuration has been applied",
     "cloud_run_job": "model sync started",
-    "'jsonPayload.manifest_version' --limit": "manifest_version: ",
     "--update-labels": "100 percent",
 }
 
