@@ -45,11 +45,11 @@ def fault(asked: Mapping[str, str], *, dry_run: bool = False) -> dict[str, Any]:
     return {"dry_run": dry_run, "set": [found]}
 
 
-def clear(id: str, asked: Mapping[str, str], *, dry_run: bool = False) -> dict[str, Any]:
-    """Remove one fault, or all of them (`all`). Raises BadInput for an unknown one."""
+def clear(id: str | bool, asked: Mapping[str, str], *, dry_run: bool = False) -> dict[str, Any]:
+    """Remove one fault, or all of them (True or `all`). Raises BadInput for an unknown one."""
     if asked:
         raise BadInput(f"--clear and --{next(iter(asked)).replace('_', '-')} exclude each other", "Give one of them.")
-    url, wanted = _url(), "" if id == "all" else id
+    url, wanted = _url(), "" if id in (True, "all") else str(id)
     there = standin.call(url, "/_local/faults")["faults"]
     chosen = [each for each in there if wanted in ("", each["id"])]
     if wanted and not chosen:

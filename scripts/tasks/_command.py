@@ -51,13 +51,21 @@ class Command(Task):  # type: ignore[type-arg]
             raise Exit(code=int(code))
 
 
-def command(help: dict[str, str] | None = None, name: str | None = None) -> Callable[[Callable[..., Any]], Any]:
-    """Make a function a task; help texts of common options are added, and every option must have one."""
+def command(
+    help: dict[str, str] | None = None, name: str | None = None, optional: tuple[str, ...] = ()
+) -> Callable[[Callable[..., Any]], Any]:
+    """Make a function a task; help texts of common options are added, and every option must have one.
+
+    optional: options that may stand without a value, which is then True.
+    """
 
     def make(body: Callable[..., Any]) -> Any:
         options = body.__code__.co_varnames[1 : body.__code__.co_argcount]
         texts = {option: (help or {}).get(option) or HELP[option] for option in options}
-        return invoke_task(klass=Command, help=texts, name=name, positional=[], auto_shortflags=False)(body)
+        made = invoke_task(
+            klass=Command, help=texts, name=name, positional=[], optional=optional, auto_shortflags=False
+        )
+        return made(body)
 
     return make
 

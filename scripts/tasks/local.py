@@ -202,13 +202,14 @@ def requests(
         "delay_s": "for how long (stall), or how long before (slow)",
         "rate_bytes_s": "bytes a second (slow; 65536)",
         "retry_after_s": "what to say in Retry-After (503, 429)",
-        "clear": "remove a fault by its id, or all of them: all",
-    }
+        "clear": "remove a fault by its id; without one, all of them",
+    },
+    optional=("clear",),
 )
 def fault(
     c: Any, on: str = "", kind: str = "", nth: str = "", count: str = "", every: str = "", probability: str = "",
     seed: str = "", bucket: str = "", object: str = "", instance: str = "", after_bytes: str = "", delay_s: str = "",
-    rate_bytes_s: str = "", retry_after_s: str = "", clear: str = "", dry_run: bool = False, json: bool = False,
+    rate_bytes_s: str = "", retry_after_s: str = "", clear: Any = "", dry_run: bool = False, json: bool = False,
 ) -> int:  # fmt: skip
     """Let calls of the stand-in fail as networks and clouds do; clear what was set. A restart clears all, too."""
     asked = {key: value for key, value in locals().items() if key not in ("c", "clear", "dry_run", "json") and value}
