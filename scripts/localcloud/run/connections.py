@@ -24,7 +24,7 @@ _CLOSED = "the connection was closed before the whole answer had come"
 
 
 class Broken(Exception):
-    """The instance gave no (whole) answer. untouched: not a byte of one came over a connection used before."""
+    """The instance gave no (whole) answer. untouched: not a byte of one came."""
 
     def __init__(self, problem: str, untouched: bool = False) -> None:
         super().__init__(problem)
@@ -49,7 +49,6 @@ class Connection(asyncio.Protocol):
         self._sender: asyncio.Task[None] | None = None
         self._asked = False
         self.lost = False
-        self.used = False
         self.idle_since = 0.0
         self._reset(False)
 
@@ -78,7 +77,7 @@ class Connection(asyncio.Protocol):
         self._reset(bodiless)
         self._asked = True
         if self.lost or self._transport is None:
-            raise Broken(_CLOSED, untouched=self.used)
+            raise Broken(_CLOSED, untouched=True)
         waiter = self._waiter = asyncio.get_running_loop().create_future()
         self._transport.write(head)
         if body is not None:
@@ -122,7 +121,6 @@ class Connection(asyncio.Protocol):
         if self.complete and self._reusable and not self.lost and not unsent:
             if self._bodiless:
                 self._parser = httptools.HttpResponseParser(self)  # the old one waits for a body that never comes
-            self.used = True
             self._chunks = []
             self._resume()
             self._pool.keep(self)
@@ -186,7 +184,7 @@ class Connection(asyncio.Protocol):
             if error is None and self._head_done and self._until_closed:
                 self.complete = True
             else:
-                self._failure = Broken(_CLOSED, untouched=self.used and not self._any_byte)
+                self._failure = Broken(_CLOSED, untouched=not self._any_byte)
         self._wake()
 
     def pause_writing(self) -> None:

@@ -191,7 +191,7 @@ class Front:
                 crashed = instance is None or await _crashed(instance)
                 if crashed or not error.untouched or not call.may_repeat:
                     raise _broken(error) from None
-                call.repeated = True  # an idle connection that the instance was closing
+                call.repeated = True  # the instance was closing its connections: idle ones, or all as it ends
 
     async def _lent(self, call: _Call, backend: Backend, instance: Instance) -> Response:
         """One exchange with an instance; its slot is given back here, or at the end of a streamed answer."""
