@@ -139,3 +139,16 @@ def test_soft_deleted_objects_survive_kill_9(
     bucket = connect(second.url).bucket("killed")
     bucket.restore_blob("doc", generation=blob.generation)
     assert bucket.blob("doc").download_as_text() == "text"
+
+
+def test_a_body_stays_as_long_as_one_deleted_copy_can_be_restored(standin: Any, connect: Callable[..., Any]) -> None:
+    bucket = connect(standin.url).create_bucket("copies")
+    bucket.blob("one").upload_from_string("text")
+    copy = bucket.copy_blob(bucket.blob("one"), bucket, "two")
+    bucket.delete_blob("one")
+    standin.post("/_local/clock", {"advance_s": DAY_S})
+    bucket.delete_blob("two")
+    standin.post("/_local/clock", {"advance_s": 6 * DAY_S + 60})
+    assert [blob.name for blob in bucket.list_blobs(soft_deleted=True)] == ["two"]
+    bucket.restore_blob("two", generation=copy.generation)
+    assert bucket.blob("two").download_as_text() == "text"
