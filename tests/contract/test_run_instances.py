@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.run_support import Cloud, condition, fetch, service, until
+from tests.contract.run_support import Cloud, fetch, service, until
 
 pytestmark = pytest.mark.process
 
