@@ -65,20 +65,20 @@ def unknown_method(world: World, rnd: Random) -> None:
 
 def test_every_route_answers_hostile_requests(world: World, every_route: list[Route]) -> None:
     for route in every_route:
-        explore(lambda rnd, route=route: hostile_to(world, route, rnd), 10)
-    assert world.sent >= 10 * len(every_route)
+        explore(lambda rnd, route=route: hostile_to(world, route, rnd), 20)
+    assert world.sent >= 20 * len(every_route)
 
 
 def test_methods_of_google_that_are_not_there(world: World) -> None:
-    explore(lambda rnd: unknown_method(world, rnd), 400)
+    explore(lambda rnd: unknown_method(world, rnd), 800)
 
 
 def test_other_protocols_of_storage(world: World) -> None:
-    explore(lambda rnd: world.ask(fuzz_protocols.storage(rnd, world.sessions)), 1000)
+    explore(lambda rnd: world.ask(fuzz_protocols.storage(rnd, world.sessions)), 2000)
 
 
 def test_bytes_that_are_no_request(world: World) -> None:
-    explore(lambda rnd: hostile_bytes(world, rnd), 1000)
+    explore(lambda rnd: hostile_bytes(world, rnd), 2000)
 
 
 @pytest.mark.parametrize("path", ["/v2/entries:list", "/apis/serving.knative.dev/v1/namespaces/fuzz/services"])
