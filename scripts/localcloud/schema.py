@@ -172,8 +172,8 @@ def _known(schemas: dict[str, Any], schema: dict[str, Any], value: Any, place: s
 def _check_scalar(schema: dict[str, Any], kind: str, value: Any, place: str) -> None:
     form = schema.get("format", "")
     if kind == "string" and "enum" in schema:
-        # by name or by number
-        fits = value in schema["enum"] if isinstance(value, str) else type(value) is int
+        # By name; severities, which google-cloud-logging sends so and the log reads so, also by number.
+        fits = value in schema["enum"] if isinstance(value, str) else type(value) is int and "ALERT" in schema["enum"]
         if not fits:
             raise _wrong(place, value, "TYPE_ENUM")
         return

@@ -127,7 +127,7 @@ def test_what_routes_and_keeps_logs_is_there_to_read(logging: Any) -> None:
 def test_some_entries_of_a_request_may_be_refused(logging: Any, shared_standin: Any) -> None:
     log = "projects/partial/logs/x"
     body = {"logName": log, "resource": {"type": "global"}, "partialSuccess": True}
-    body["entries"] = [{"textPayload": "good"}, {"timestamp": "never"}]
+    body["entries"] = [{"textPayload": "good"}, {"textPayload": "lost", "logName": "nonsense"}]
     assert status(logging.entries().write(body=body)) == 400
     assert [each["textPayload"] for each in page(logging, "partial")["entries"]] == ["good"]
     write(logging, log, {"textPayload": "dry"}, dryRun=True)
