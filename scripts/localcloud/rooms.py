@@ -6,6 +6,7 @@ import asyncio
 
 from scripts.localcloud.admin.room import AdminRoom
 from scripts.localcloud.clock import ClockRoom
+from scripts.localcloud.console.panels import Sources
 from scripts.localcloud.console.room import ConsoleRoom
 from scripts.localcloud.context import Context, Room
 from scripts.localcloud.control import ControlRoom
@@ -22,7 +23,7 @@ def open_rooms(context: Context, stopping: asyncio.Event) -> dict[str, Room]:
     """All rooms by name; the control room sees the others' status."""
     rooms: dict[str, Room] = {}
     timing = rooms["clock"] = ClockRoom(context)
-    rooms["traffic"] = TrafficRoom(context)
+    traffic = rooms["traffic"] = TrafficRoom(context)
     storage = rooms["storage"] = StorageRoom(context)
     logging = rooms["logging"] = LoggingRoom(context)
     run = rooms["run"] = RunRoom(context, storage, logging, timing.clock)
@@ -32,4 +33,5 @@ def open_rooms(context: Context, stopping: asyncio.Event) -> dict[str, Room]:
     rooms["upstream"] = UpstreamRoom(context)
     rooms["control"] = ControlRoom(context, rooms, stopping)
     # first, so that a browser's GET / is the console's
-    return {"console": ConsoleRoom(context, rooms, storage, logging, run, scheduler), **rooms}
+    sources = Sources(timing, traffic, storage, logging, run, scheduler)
+    return {"console": ConsoleRoom(context, rooms, sources), **rooms}

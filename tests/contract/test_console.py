@@ -188,7 +188,9 @@ def test_the_page_is_well_formed_and_everything_has_a_name(full: Any) -> None:
     assert all(each.get("aria-label") for each in found.all("button") if each.get("name") == "action")
     assert all({each.get("aria-label"), each.get("aria-hidden")} != {None} for each in found.all("svg"))
     live = next(values for _, values in found.elements if values.get("role") == "log")
-    assert live["aria-live"] == "polite" and live["tabindex"] == "0"
+    assert live["aria-live"] == "off" and live["tabindex"] == "0", "each line would be read aloud"
+    heard = next(values for _, values in found.elements if values.get("id") == "heard")
+    assert (heard["role"], heard["aria-live"]) == ("status", "polite")
 
 
 def test_nothing_of_others_runs_and_nothing_is_fetched_from_elsewhere(full: Any) -> None:

@@ -131,7 +131,7 @@ def fill(standin: Any) -> str:
     """Long names, long values and hostile text; the name of the service."""
     name = "a" + "-very-long-name" * 3
     env = {"LONG": "x" * 300, "L" * 120: "1"}
-    body = service(name, env=env, container={"command": None, "image": f"example.com/{'path/' * 20}hello"})
+    body = service(name, env=env, container={"command": None, "image": f"us-docker.pkg.dev/demo/{'path/' * 20}hello"})
     standin.post(SERVICES, body)
     standin.post("/storage/v1/b?project=demo", {"name": "b" * 63})
     say(standin, "y" * 300)
@@ -152,7 +152,7 @@ def test_it_stays_fresh_fits_a_phone_and_runs_nothing_of_others(shared_standin: 
             await tab.js("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
             assert await tab.js("[innerWidth, document.documentElement.scrollWidth]") == [360, 360]
             say(shared_standin, f"second {EVIL}")
-            another = service("z", container={"command": None, "image": "example.com/unknown"})
+            another = service("z", container={"command": None, "image": "us-docker.pkg.dev/demo/images/unknown"})
             shared_standin.post(SERVICES, another)
             await tab.until(
                 "document.querySelector('#log-lines .fresh .msg')?.textContent.startsWith('second <script>')"

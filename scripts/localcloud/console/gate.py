@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from scripts.localcloud.console.ledger import Kept
 from scripts.localcloud.console.values import moment
 from scripts.localcloud.web import ApiError
 
 Search = Callable[..., Awaitable[list[dict[str, Any]]]]
 _SETTLED_S = 30.0  # an instance that serves this long and told nothing has no gate
-_PATIENCE_S = 0.5
 _MOST = 1000
-_LINES = 50
+_AT_ONCE = 20
+_LINES = 30  # of an instance
 
 
 @dataclass(frozen=True)
@@ -29,38 +29,75 @@ class Verdict:
 
 
 class Gate:
-    """Remembers each instance's verdict: the log is searched until it has told one, and not again."""
+    """Remembers each instance's verdict: the log is searched until it has told one, and not again.
+
+    Some instances at a time are asked for, in one search, those first that were asked for the longest ago.
+    """
 
     def __init__(self, search: Search) -> None:
         self._search = search
         self._known: dict[str, Verdict] = {}
+        self._heard: dict[str, Verdict] = {}
+        self._answered: set[str] = set()
+        self._unknown: dict[str, dict[str, Any]] = {}
+        self._asking = Kept(self._ask)
 
-    async def add_to(self, instance: dict[str, Any], now: float) -> dict[str, Any]:
-        """The instance with hit, reason, version and source."""
-        identity = str(instance.get("id", ""))
-        found = self._known.get(identity)
-        if found is None:
-            found = await self._ask(identity, str(instance.get("started_at", "")))
+    async def add_to(
+        self, instances: Sequence[dict[str, Any]], now: float, patience_s: float | None = None
+    ) -> list[dict[str, Any]]:
+        """The instances with hit, reason, version and source; waits so long for the log, or (None) for its answer."""
+        there = {str(each.get("id", "")): each for each in instances}
+        waiting = [each for each in self._unknown if each in there]
+        waiting += [each for each in there if each not in self._known and each not in self._unknown]
+        self._unknown = {each: there[each] for each in waiting}
+        if self._unknown:
+            await (self._asking.fresh() if patience_s is None else self._asking.get(patience_s))
+        self._settle(now)
+        self._heard = {name: found for name, found in self._heard.items() if name in there}
+        return [{**each, **asdict(self._told(identity))} for identity, each in there.items()]
+
+    def stop(self) -> None:
+        """Ask no more."""
+        self._asking.stop()
+
+    def _told(self, identity: str) -> Verdict:
+        return self._known.get(identity) or self._heard.get(identity) or Verdict()
+
+    def _settle(self, now: float) -> None:
+        """Remember for good what will not change, of those that were asked for."""
+        while self._answered:
+            identity = self._answered.pop()
+            found = self._told(identity)
+            instance = self._unknown.get(identity, {})
             age_s = now - (moment(instance.get("started_at")) or now)
             if instance.get("state") == "ready" and (found.version or age_s > _SETTLED_S):
-                self._remember(identity, found)
-        return {**instance, **asdict(found)}
+                if len(self._known) >= _MOST:
+                    del self._known[next(iter(self._known))]
+                self._known[identity] = found
+                self._unknown.pop(identity, None)
 
-    async def _ask(self, identity: str, started_at: str) -> Verdict:
+    async def _ask(self) -> bool:
+        """Search for some, who are the last in line afterwards."""
+        asked = dict(list(self._unknown.items())[:_AT_ONCE])
+        if not asked:
+            return True
+        since = min(str(each.get("started_at", "")) for each in asked.values())
+        names = " OR ".join(json.dumps(each) for each in asked)
         text = (
-            f"timestamp>={json.dumps(started_at)} labels.instanceId={json.dumps(identity)}"
+            f"timestamp>={json.dumps(since)} labels.instanceId=({names})"
             " (jsonPayload.cache_hit:* OR jsonPayload.manifest_version:*)"
         )
         try:
-            async with asyncio.timeout(_PATIENCE_S):
-                return verdict(await self._search(text, _LINES, newest_first=False))
-        except (ApiError, TimeoutError):
-            return Verdict()
-
-    def _remember(self, identity: str, found: Verdict) -> None:
-        if len(self._known) >= _MOST:
-            del self._known[next(iter(self._known))]
-        self._known[identity] = found
+            entries = await self._search(text, _LINES * len(asked), newest_first=False)
+        except ApiError:
+            entries = []
+        for identity in asked:
+            own = [each for each in entries if (each.get("labels") or {}).get("instanceId") == identity]
+            self._heard[identity] = verdict(own)
+            self._answered.add(identity)
+            if identity in self._unknown:
+                self._unknown[identity] = self._unknown.pop(identity)
+        return True
 
 
 def verdict(entries: Sequence[dict[str, Any]]) -> Verdict:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,15 +50,19 @@ def _environment() -> Environment:
         day_time=values.day_time,
         points=points,
         spans=spans,
+        progress=progress,
+        latency=values.latency,
+        number=values.number,
+        parted=parted,
     )
     return made
 
 
-def points(rates: Sequence[float], width: int = 120, height: int = 28) -> str:
-    """A sparkline's points for <polyline>, scaled to the highest rate."""
+def points(rates: Sequence[float], width: int = 120, height: int = 28, top: float = 1.0) -> str:
+    """A sparkline's points for <polyline>, scaled to the highest rate, or to top if that is higher."""
     if len(rates) < 2:
         return ""
-    top = max(*rates, 1.0)
+    top = max(*rates, top, 1.0)
     step = width / (len(rates) - 1)
     return " ".join(f"{at * step:.1f},{height - 1 - rate / top * (height - 3):.1f}" for at, rate in enumerate(rates))
 
@@ -71,3 +75,36 @@ def spans(targets: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             found.append({**target, "start": start})
             start += target["percent"]
     return found
+
+
+def progress(execution: dict[str, Any]) -> list[dict[str, Any]]:
+    """The parts of an execution's bar in percent of its tasks: [{kind: good|bad|wait, start, width}]."""
+    total = max(execution["tasks"], 1)
+    found, start = [], 0.0
+    for key, kind in (("succeeded", "good"), ("failed", "bad"), ("running", "wait")):
+        width = min(100 * execution[key] / total, 100 - start)
+        if width > 0:
+            found.append({"kind": kind, "start": round(start, 2), "width": round(width, 2)})
+            start += width
+    return found
+
+
+def parted(items: Sequence[dict[str, Any]], kind: str) -> dict[str, list[dict[str, Any]]]:
+    """{whole, rest}: what is shown whole, and what is only named; of many, those first that need a look."""
+    most, troubled = _MOST[kind]
+    if len(items) <= most:
+        return {"whole": list(items), "rest": []}
+    ordered = sorted(items, key=lambda each: not troubled(each))
+    return {"whole": ordered[:most], "rest": ordered[most:]}
+
+
+def _failed_last(job: dict[str, Any]) -> bool:
+    return bool(job["executions"]) and job["executions"][0]["state"] in ("failed", "running")
+
+
+_MOST: dict[str, tuple[int, Callable[[dict[str, Any]], bool]]] = {
+    "services": (16, lambda each: each["ready"]["status"] != "True"),
+    "instances": (40, lambda each: each["state"] != "ready"),
+    "jobs": (8, _failed_last),
+    "buckets": (10, lambda each: each["held"] or bool(each["versions"])),
+}

@@ -11,6 +11,7 @@ from scripts.process import redact
 HIDDEN = "[redacted]"
 # The names that plans hide too; MODEL_TRUSTED_KEYS and the like hold public keys, hence no plain "key".
 _SECRET_NAME = re.compile(r"(?i)token|secret|passw|credential|api_?key|private|authorization")
+_LINK = re.compile(r"https?://[^\s<>\"'`\\]{1,2000}")
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -43,6 +44,20 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 86400} d {hours} h" if hours else f"{whole // 86400} d"
 
 
+def latency(ms: float | None) -> str:
+    """0.4 ms, 12 ms, 3.1 s; an en dash for None."""
+    if ms is None:
+        return "–"
+    if ms >= 1000:
+        return duration(ms / 1000)
+    return f"{ms:.1f} ms" if ms < 10 else f"{ms:.0f} ms"
+
+
+def number(count: int | None) -> str:
+    """12,345; an ellipsis for what has not been counted yet."""
+    return "…" if count is None else f"{count:,}"
+
+
 def age(seconds: float | None) -> str:
     """A duration that changes seldom: by 5 s below a minute, by minutes below an hour."""
     if seconds is None:
@@ -54,6 +69,40 @@ def age(seconds: float | None) -> str:
     if seconds < 3600:
         return f"{int(seconds) // 60} min"
     return duration(seconds)
+
+
+def badges(settings: dict[str, Any]) -> list[str]:
+    """A bucket's settings that decide what is kept and for how long, in a few words each."""
+    found = ["versions"] if (settings.get("versioning") or {}).get("enabled") else []
+    soft_s = _whole((settings.get("softDeletePolicy") or {}).get("retentionDurationSeconds"))
+    if soft_s:
+        found.append(f"soft delete {duration(soft_s)}")
+    rules = (settings.get("lifecycle") or {}).get("rule") or []
+    if rules:
+        found.append(f"{len(rules)} lifecycle rule{'' if len(rules) == 1 else 's'}")
+    policy = settings.get("retentionPolicy") or {}
+    if policy:
+        locked = ", locked" if policy.get("isLocked") else ""
+        found.append(f"retention {duration(_whole(policy.get('retentionPeriod')))}{locked}")
+    if (settings.get("objectRetention") or {}).get("mode"):
+        found.append("object retention")
+    if settings.get("defaultEventBasedHold"):
+        found.append("event-based holds")
+    return found
+
+
+def _whole(given: Any) -> float:
+    """A number that Google writes as text, too."""
+    try:
+        return float(int(given or 0))
+    except (TypeError, ValueError):
+        return 0.0
+
+
+def web_link(text: Any) -> str:
+    """The first address of a web page in a text; empty for none. Others (javascript:, data:) are never given."""
+    found = _LINK.search(str(text)[:20_000])
+    return found[0].rstrip(".,;:!?)]}>'\"*_`") if found else ""
 
 
 def moment(text: Any) -> float | None:

@@ -103,7 +103,7 @@ class TrafficRoom:
 
     def _note(self, call: Call) -> None:
         self._names.learn(call)
-        self._rates.count(API, call.status >= 400 or call.status == 0)
+        self._rates.count(API, call.status >= 400 or call.status == 0, call.operation.partition(".")[0])
         self._log.add(call)
 
     def _served(self, event: Any) -> None:

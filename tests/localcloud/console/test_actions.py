@@ -79,5 +79,5 @@ def test_the_cookie_is_strict_and_the_daemons_own() -> None:
 )  # fmt: skip
 def test_a_target_that_is_none_reaches_no_room(action: str, target: str) -> None:
     with pytest.raises(ApiError) as caught:
-        asyncio.run(Actions(Inside({})).do(action, target))
+        asyncio.run(Actions(Inside({})).do(action, {"target": target}))
     assert caught.value.code == 400

@@ -8,9 +8,14 @@ from scripts.localcloud.console.values import moment
 
 BEGAN = "2026-11-20T14:37:00Z"
 NOW = moment(BEGAN) or 0.0
-HIT = {"jsonPayload": {"cache_hit": True, "reason": "match", "manifest_version": "v1", "source": "mount"}}
-MISS = {"jsonPayload": {"cache_hit": False, "reason": "no statement", "manifest_version": None}}
-STARTED = {"jsonPayload": {"message": "service started", "manifest_version": "v2"}}
+ODD = 'a"b'
+LABELS = {"instanceId": ODD}
+HIT = {
+    "labels": LABELS,
+    "jsonPayload": {"cache_hit": True, "reason": "match", "manifest_version": "v1", "source": "mount"},
+}
+MISS = {"labels": LABELS, "jsonPayload": {"cache_hit": False, "reason": "no statement", "manifest_version": None}}
+STARTED = {"labels": LABELS, "jsonPayload": {"message": "service started", "manifest_version": "v2"}}
 
 
 class Log:
@@ -26,8 +31,8 @@ class Log:
 
 
 def ask(gate: Gate, state: str = "ready", age_s: float = 5.0) -> dict[str, Any]:
-    instance = {"id": 'a"b', "state": state, "started_at": BEGAN}
-    return asyncio.run(gate.add_to(instance, NOW + age_s))
+    instance = {"id": ODD, "state": state, "started_at": BEGAN}
+    return asyncio.run(gate.add_to([instance], NOW + age_s))[0]
 
 
 def test_the_first_decision_counts_and_the_last_version() -> None:
@@ -43,7 +48,7 @@ def test_an_instance_that_has_told_is_asked_once() -> None:
     assert ask(gate)["hit"] is True
     assert ask(gate)["version"] == "v1"
     assert len(log.asked) == 1
-    assert 'labels.instanceId="a\\"b"' in log.asked[0]
+    assert 'labels.instanceId=("a\\"b")' in log.asked[0]
 
 
 def test_an_instance_that_starts_is_asked_again() -> None:
@@ -60,3 +65,32 @@ def test_an_instance_without_a_gate_is_left_alone_after_a_while() -> None:
     for age_s in (5, 31, 40, 50):
         assert ask(gate, age_s=age_s)["hit"] is None
     assert len(log.asked) == 2
+
+
+def test_many_are_asked_for_in_turns_and_a_slow_log_holds_up_nobody() -> None:
+    log = Log(HIT)
+    gate = Gate(log.search)
+    instances = [{"id": f"i{number}", "state": "ready", "started_at": BEGAN} for number in range(30)]
+    for _ in range(2):
+        asyncio.run(gate.add_to([*instances, {**instances[0], "id": ODD}], NOW))
+    first, second = (
+        [
+            name
+            for name in (*(each["id"] for each in instances), ODD)
+            if f'"{name}"' in text or name == ODD and ODD.replace('"', '\\"') in text
+        ]
+        for text in log.asked
+    )
+    assert len(first) == 20 and ODD in second and set(first) | set(second) == {*(each["id"] for each in instances), ODD}
+
+    async def never(*_: Any, **__: Any) -> list[dict[str, Any]]:
+        await asyncio.Event().wait()
+        return []
+
+    async def look() -> list[dict[str, Any]]:
+        slow = Gate(never)
+        found = await slow.add_to(instances, NOW, 0.01)
+        slow.stop()
+        return found
+
+    assert [each["hit"] for each in asyncio.run(look())] == [None] * 30

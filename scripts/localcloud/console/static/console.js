@@ -12,7 +12,16 @@
   let filter = input.value;
   let searched = ""; // up to when the log was searched in vain
 
-  const show = (state, text) => { live.dataset.state = state; liveText.textContent = text; };
+  const heard = byId("heard");
+  let toldAt = 0;
+  // The one place that readers of the screen hear from: seldom, and only what matters.
+  const tell = (text) => { toldAt = Date.now(); heard.textContent = text; };
+  const SELDOM_MS = 20000;
+
+  const show = (state, text) => {
+    if (live.dataset.state !== state && state === "lost") tell("The local cloud is not reachable.");
+    live.dataset.state = state; liveText.textContent = text;
+  };
 
   async function parsed(path) {
     const answer = await fetch(path, { headers: { accept: "text/html" }, signal: AbortSignal.timeout(10000) });
@@ -40,6 +49,8 @@
 
   async function panels() {
     const fresh = await parsed(base + "panels.html");
+    const wrong = fresh.getElementById("glance")?.dataset.wrong, known = byId("glance")?.dataset.wrong;
+    if (wrong !== known) tell(wrong === "0" ? "Nothing is wrong any more." : wrong + " to look at: see At a glance.");
     for (const after of fresh.querySelectorAll("[data-panel]")) {
       const before = byId(after.id);
       if (before) exchange(before, document.adoptNode(after));
@@ -65,6 +76,8 @@
     const added = [...arrived.children].filter((each) => !known.has(each.dataset.id));
     for (const each of added) each.classList.add("fresh");
     const height = lines.scrollHeight;
+    const errors = added.filter((each) => /s-(error|critical|alert|emergency)/.test(each.className)).length;
+    if (errors && Date.now() - toldAt > SELDOM_MS) tell(errors === 1 ? "A new error in the log." : errors + " new errors in the log.");
     list.prepend(...added);
     if (lines.scrollTop > 0) lines.scrollTop += lines.scrollHeight - height;
     while (list.children.length > MOST_LINES) list.lastElementChild.remove();
@@ -98,6 +111,8 @@
     try {
       lines.replaceChildren(...(await parsed(base + "logs.html?" + query)).body.childNodes);
       lines.scrollTop = 0;
+      const found = lines.querySelectorAll("li").length;
+      tell(byId("log-problem")?.textContent || (found ? found + " entries match." : "No entry matches."));
     } catch {
       show("lost", "not reachable");
     }
@@ -111,7 +126,7 @@
   });
 
   document.addEventListener("keydown", (event) => {
-    if (event.key === "/" && !event.ctrlKey && !event.metaKey && !event.altKey && !event.target.closest("input, textarea")) {
+    if (event.key === "/" && !event.ctrlKey && !event.metaKey && !event.altKey && !event.target.closest("input, textarea, select")) {
       event.preventDefault();
       input.focus();
       input.select();
