@@ -246,3 +246,15 @@ def test_a_large_body_goes_through_whole_over_a_kept_connection(cloud: Cloud) ->
             assert connection.getresponse().read() == b"small"
     sizes = [int(each["httpRequest"]["requestSize"]) for each in logged(cloud, "large")]
     assert min(sizes[0], sizes[2]) > 20 << 20 and max(sizes[1], sizes[3]) < 1000
+
+
+def test_a_redirect_within_a_service_stays_below_its_prefix(cloud: Cloud, odd: str) -> None:
+    with connected(odd) as (connection, path):
+        connection.request("GET", f"{path}/moved")
+        answer = connection.getresponse()
+        answer.read()
+        assert (answer.status, answer.headers["Location"]) == (302, f"{path}/here?a=1")
+        connection.request("GET", "/moved", headers={"Host": "odd.localhost"})
+        answer = connection.getresponse()
+        assert (answer.status, answer.headers["Location"]) == (302, "/here?a=1")
+    assert fetch(odd + "/moved")[1]["path"] == "/here?a=1"

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from scripts.localcloud.context import Context
+from scripts.localcloud.run import redirects
 from scripts.localcloud.run.connections import Broken, Connection, Unreachable
 from scripts.localcloud.run.fleet import Fleet, Retired
 from scripts.localcloud.run.instance import Instance
@@ -70,6 +71,7 @@ class _Call:
         self.request = request
         self.wire = wire
         self.name = name
+        self.prefix = prefix
         self.at_s = at_s
         self.began = time.perf_counter()
         self.instance = ""
@@ -230,7 +232,10 @@ class Front:
                 dropped = dropped | {each.strip().lower() for each in value.split(b",")}
         for key, value in answer:
             if key not in dropped:
-                out.append((key.decode("latin-1"), value.decode("latin-1")))
+                text = value.decode("latin-1")
+                if key == b"location" and call.prefix:
+                    text = redirects.seen(text, call.prefix, call.request.headers.get("host", ""))
+                out.append((key.decode("latin-1"), text))
         if connection.complete:
             body = connection.body()
             lease.end()

@@ -4,7 +4,7 @@ Environment: NOTES (folder) gets INSTANCE.peak (most requests at once) and INSTA
 to /hold are answered once NOTES/hold is gone; with NOTES/broken it exits at its start. SIGTERM: what is in flight is
 answered, idle connections are closed.
 GET /, /hold, /headers, /gone (closes), /garbage, /half, /torn, /flood, /twice, /switch, /hints, /until-closed, /empty,
-/unchanged, /endless; POST /echo answers while it reads, /early before it does.
+/unchanged, /moved, /endless; POST /echo answers while it reads, /early before it does.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ BAD = {
 GOOD = {
     "/hints": b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhints",
     "/empty": b"HTTP/1.1 204 No Content\r\n\r\n",
+    "/moved": b"HTTP/1.1 302 Found\r\nLocation: /here?a=1\r\nContent-Length: 0\r\n\r\n",
     "/unchanged": b'HTTP/1.1 304 Not Modified\r\nETag: "1"\r\nContent-Length: 7\r\n\r\n',
 }
 
