@@ -50,22 +50,28 @@ def page(kind: str, api: str, documents: Iterable[Document], query: Mapping[str,
 def cut(items: list[Document], token: str, size: int, name: Any) -> tuple[list[Document], str]:
     """One page of a list and the next page's token ("" = this is the last); size 0 takes all. name(item) tells apart.
 
-    A token names the item before the page, so that what comes and goes between two calls moves no other item. Raises
-    ApiError 400 for a token that is none.
+    A token names the item before the page, and when that was made, so that what comes and goes between two calls moves
+    no other item. Raises ApiError 400 for a token that is none.
     """
     start = 0
     if token:
         try:
-            position, last = json.loads(base64.urlsafe_b64decode(token.encode("ascii")))
-            known = next((at + 1 for at, each in enumerate(items) if name(each) == last), None)
-            start = known if known is not None else int(position)
+            newest_first, made, last = json.loads(base64.urlsafe_b64decode(token.encode("ascii")))
+            there = (at + 1 for at, each in enumerate(items) if (_made(each), name(each)) == (made, last))
+            start = next(there, -1)
+            if start < 0:
+                start = sum(1 for each in items if (_made(each) >= made if newest_first else _made(each) <= made))
         except (ValueError, TypeError):
             raise ApiError(400, f"The continue token {token[:80]!r} is not valid.") from None
     window = items[start : start + size] if size else items[start:]
     if not window or len(items) <= start + len(window):
         return window, ""
-    mark = json.dumps([start + len(window), name(window[-1])])
+    mark = json.dumps([_made(items[0]) > _made(items[-1]), _made(window[-1]), name(window[-1])])
     return window, base64.urlsafe_b64encode(mark.encode()).decode()
+
+
+def _made(document: Document) -> str:
+    return str(document["metadata"]["creationTimestamp"])
 
 
 def _name(document: Document) -> str:

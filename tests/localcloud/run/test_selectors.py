@@ -11,7 +11,8 @@ from scripts.localcloud.web import ApiError
 
 
 def item(name: str, **labels: str) -> dict[str, Any]:
-    return {"metadata": {"name": name, "labels": labels}, "status": {"index": 1}}
+    metadata = {"name": name, "labels": labels, "creationTimestamp": f"2026-01-01T00:00:{ord(name[0]):03}.000000Z"}
+    return {"metadata": metadata, "status": {"index": 1}}
 
 
 ITEMS = [item("a", env="dev", team="x"), item("b", env="prod"), item("c", team="y"), item("d")]
@@ -63,3 +64,24 @@ def test_pages_neither_lose_nor_repeat_what_stays() -> None:
         with pytest.raises(ApiError) as caught:
             selectors.page("L", "v1", ITEMS, bad)
         assert caught.value.code == 400
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_who_deletes_what_a_page_showed_misses_nothing_of_the_rest(order: int) -> None:
+    there = [item(name) for name in "abcdefgh"][::order]
+    seen, token = [], ""
+    while True:
+        found = selectors.page("L", "v1", there, {"limit": "3", "continue": token})
+        seen += found["items"]
+        token = found["metadata"].get("continue", "")
+        if not token:
+            break
+        there = [each for each in there if each not in found["items"]]
+    assert "".join(each["metadata"]["name"] for each in seen) == "abcdefgh"[::order]
+
+
+def test_an_object_made_anew_under_the_same_name_does_not_end_a_list() -> None:
+    token = selectors.page("L", "v1", ITEMS, {"limit": "1"})["metadata"]["continue"]
+    again = {**ITEMS[0], "metadata": {**ITEMS[0]["metadata"], "creationTimestamp": "2026-01-02T00:00:00.000000Z"}}
+    rest = selectors.page("L", "v1", [*ITEMS[1:], again], {"continue": token})
+    assert [each["metadata"]["name"] for each in rest["items"]] == ["b", "c", "d", "a"]
