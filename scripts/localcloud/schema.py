@@ -44,6 +44,7 @@ _RANGES = {
     "int64": (-(2**63), 2**63 - 1),
     "uint64": (0, 2**64 - 1),
 }
+_ECHOING = ("run", "cloudscheduler")  # their answers repeat what bodies say
 _VERSION = re.compile(r"/(v[0-9]+)(?:/|$)")
 
 
@@ -66,7 +67,7 @@ def accepted(operation: str, path: str, value: Any) -> Any:
     if api == "storage":
         return _known(_schemas(document), {"$ref": name}, value, "")
     check(document, name, value, "" if name.endswith("Request") else name[0].lower() + name[1:])
-    return value
+    return _plain(_schemas(document), {"$ref": name}, value) if api in _ECHOING else value
 
 
 @functools.cache
@@ -167,6 +168,21 @@ def _known(schemas: dict[str, Any], schema: dict[str, Any], value: Any, place: s
     except ApiError as error:
         raise ApiError(400, error.message, "invalid") from None
     return value
+
+
+def _plain(schemas: dict[str, Any], schema: dict[str, Any], value: Any) -> Any:
+    """A checked value with its numbers as Google writes them: 32 bits as a number, 64 bits as text."""
+    schema = schemas.get(schema.get("$ref", ""), schema)
+    if isinstance(value, dict):
+        properties, others = schema.get("properties", {}), schema.get("additionalProperties", {})
+        return {key: _plain(schemas, properties.get(key, others), item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(schemas, schema.get("items", {}), item) for item in value]
+    if value is None or isinstance(value, bool):
+        return value
+    if schema.get("type") == "integer":
+        return int(value)
+    return str(int(value)) if schema.get("format") in ("int64", "uint64") else value
 
 
 def _check_scalar(schema: dict[str, Any], kind: str, value: Any, place: str) -> None:
