@@ -260,3 +260,18 @@ def test_two_projects_may_use_one_name(cloud: Cloud) -> None:
     assert mine["status"]["url"] != theirs["status"]["url"]
     assert fetch(mine["status"]["url"] + "/env")[1]["K_REVISION"] == mine["status"]["latestReadyRevisionName"]
     assert fetch(theirs["status"]["url"] + "/env")[1]["K_REVISION"] == theirs["status"]["latestReadyRevisionName"]
+
+
+def test_numbers_given_as_text_are_answered_as_numbers(cloud: Cloud) -> None:
+    given = service("texts", traffic=[{"percent": "100", "latestRevision": True}])
+    given["spec"]["template"]["spec"] |= {"containerConcurrency": "7", "timeoutSeconds": 30.0}
+    made = cloud.create(given)  # its answer is checked against the schema
+    assert made["spec"]["traffic"][0]["percent"] == 100
+    pod = cloud.revision(made["status"]["latestReadyRevisionName"])["spec"]
+    assert (pod["containerConcurrency"], pod["timeoutSeconds"]) == (7, 30) and isinstance(pod["timeoutSeconds"], int)
+
+
+def test_a_name_may_look_like_that_of_a_tag(cloud: Cloud) -> None:
+    made = cloud.create(service("one---two", traffic=[{"percent": 100, "latestRevision": True, "tag": "new"}]))
+    assert fetch(made["status"]["url"] + "/env")[1]["K_SERVICE"] == "one---two"
+    assert fetch(made["status"]["traffic"][0]["url"] + "/env")[1]["K_SERVICE"] == "one---two"

@@ -108,13 +108,13 @@ class Controller:
 
     def find(self, name: str) -> Backend:
         """The backend of a name in URLs. Raises ApiError 404, 503."""
-        tag, separator, slug = name.rpartition("---")
+        tag, slug = self._parted(name)
         route = self.routes.get(slug)
         if self._closing:
             raise ApiError(503, "The stand-in is shutting down.")
         if route is None:
             raise ApiError(404, f"The requested URL was not found on this server: no service is named '{name}'.")
-        if separator:
+        if tag:
             revision = next((each.revision for each in route.targets if each.tag == tag), None)
             if revision is None:
                 raise ApiError(404, f"Service '{route.service}' has no traffic tag '{tag}'.")
@@ -124,6 +124,15 @@ class Controller:
             raise ApiError(503, f"Service '{route.service}' has no ready revision yet.")
         fleet = self.fleet(route.project, route.service, revision)
         return Backend(fleet, fleet.plan.timeout_s)
+
+    def _parted(self, name: str) -> tuple[str, str]:
+        """Tag ("" without one) and service of a name in URLs; both may contain what stands between them."""
+        if name in self.routes:
+            return "", name
+        cuts = [at for at in range(1, len(name)) if name.startswith("---", at) and name[at + 3 :] in self.routes]
+        found = [(name[:at], name[at + 3 :]) for at in cuts]
+        there = (each for each in found if any(each[0] == target.tag for target in self.routes[each[1]].targets))
+        return next(there, found[0] if found else ("", name))
 
     def fleet(self, project: str, service: str, revision: str) -> Fleet:
         """The fleet of a revision, made on first use. Raises ApiError 503 when it cannot run here."""
