@@ -135,3 +135,17 @@ def test_a_job_whose_image_is_missing_says_so_and_its_execution_fails(cloud: Clo
     made = create(cloud, job("imageless", container={"image": missing}))
     assert condition(made, "Ready")["reason"] == "ContainerMissing"
     assert f"Image '{missing}' not found" in condition(cloud.execute("imageless"), "Completed")["message"]
+
+
+def test_a_job_of_another_project_is_refused(cloud: Cloud) -> None:
+    body = job("strayed")
+    body["metadata"]["namespace"] = "another"
+    with pytest.raises(HttpError) as caught:
+        create(cloud, body)
+    assert caught.value.status_code == 400 and "expected 'demo' as in the URL" in caught.value.reason
+
+
+def test_numbers_given_as_text_are_answered_as_numbers(cloud: Cloud) -> None:
+    create(cloud, job("texts", tasks="2", retries="1"))
+    done = cloud.execute("texts", {"overrides": {"taskCount": "3"}})  # its answer is checked against the schema
+    assert done["spec"]["taskCount"] == done["status"]["succeededCount"] == 3

@@ -100,6 +100,9 @@ def test_a_job_its_executions_and_tasks(cloud: Cloud, locations: Any) -> None:
     task = of("Task", jobs.executions().tasks().get(name=first["tasks"][0]["name"]).execute())
     assert task["lastAttemptResult"]["exitCode"] == 0
     of("ListExecutionsResponse", jobs.executions().list(parent=f"{PLACE}/jobs/-").execute())
+    for parent in (f"{PLACE}/jobs/modern/executions/-", f"{PLACE}/jobs/-/executions/-"):
+        every = of("ListTasksResponse", jobs.executions().tasks().list(parent=parent).execute())["tasks"]
+        assert sum(each["name"].startswith(f"{name}/") for each in every) == 3
     of("ListJobsResponse", jobs.list(parent=PLACE).execute())
 
 

@@ -81,6 +81,7 @@ class Jobs:
     async def _create(self, request: Request) -> Response:
         body, project = schema.without_nulls(await request.json_object()), self._project(request)
         name = validation.job(body, None)
+        self._store.check_namespace(body["metadata"], project)
         if self._store.get("job", project, name) is not None:
             raise ApiError(409, f"Resource '{name}' already exists.")
         now = self._context.now()
@@ -118,6 +119,7 @@ class Jobs:
         project, name = self._project(request), request.params["name"]
         old = self._store.need("job", project, name)
         validation.job(body, name)
+        self._store.check_namespace(body["metadata"], project)
         check_version(body["metadata"], old)
         given, spec = body["metadata"], _with_defaults(body["spec"])
         metadata = changed_metadata(old["metadata"], given)

@@ -78,7 +78,7 @@ class Services:
     async def _create(self, request: Request) -> Response:
         body, project = schema.without_nulls(await request.json_object()), self._project(request)
         name = validation.service(body, None)
-        self._check_namespace(body, project)
+        self._store.check_namespace(body["metadata"], project)
         if self._store.get("service", project, name) is not None:
             raise ApiError(409, f"Resource '{name}' already exists.")
         now = self._context.now()
@@ -99,7 +99,7 @@ class Services:
         project, name = self._project(request), request.params["name"]
         old = self._store.need("service", project, name)
         validation.service(body, name)
-        self._check_namespace(body, project)
+        self._store.check_namespace(body["metadata"], project)
         check_version(body["metadata"], old)
         spec = _with_defaults(body["spec"])
         metadata = changed_metadata(old["metadata"], body["metadata"])
@@ -169,11 +169,6 @@ class Services:
                     400,
                     f"spec.traffic[{index}].revision_name: Revision '{revision}' of service '{name}' does not exist.",
                 )
-
-    def _check_namespace(self, body: Document, project: str) -> None:
-        given = body["metadata"].get("namespace")
-        if given and self._store.project(given) != project:
-            raise ApiError(400, f"metadata.namespace: expected '{project}' as in the URL, found '{given}'.")
 
     async def _delete(self, request: Request) -> Response:
         project, name = self._project(request), request.params["name"]

@@ -45,6 +45,12 @@ class Store:
         row = self._db.row("SELECT id FROM run_projects WHERE number = ?", namespace)
         return str(row["id"]) if row else namespace
 
+    def check_namespace(self, given: Document, project: str) -> None:
+        """Raise ApiError 400 when metadata names another project than the URL."""
+        found = given.get("namespace")
+        if found and self.project(found) != project:
+            raise ApiError(400, f"metadata.namespace: expected '{project}' as in the URL, found '{found}'.")
+
     def number(self, project: str) -> str:
         """The project's number: made from its id, stable, twelve digits."""
         number = str(100_000_000_000 + zlib.crc32(project.encode()))

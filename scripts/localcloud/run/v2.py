@@ -118,7 +118,8 @@ class V2:
         return self._page(request, "executions", found, v2_views.execution)
 
     def _of_job(self, request: Request) -> Document:
-        return self._owned(request, "execution", "execution", {JOB_LABEL: request.params["job"]})
+        job = request.params["job"]
+        return self._owned(request, "execution", "execution", {JOB_LABEL: job} if job != "-" else {})
 
     def _owned(self, request: Request, kind: str, key: str, labels: dict[str, str]) -> Document:
         found = self._need(request, kind, key)
@@ -130,8 +131,14 @@ class V2:
         return Response.of_json(v2_views.execution(self._project(request), self._of_job(request)))
 
     async def _tasks(self, request: Request) -> Response:
-        self._of_job(request)
-        labelled = self._labelled(request, "task", EXECUTION_LABEL, request.params["execution"])
+        job, execution = request.params["job"], request.params["execution"]
+        if execution != "-":
+            self._of_job(request)
+        elif job != "-":
+            self._need(request, "job", "job")
+        labelled = self._labelled(request, "task", EXECUTION_LABEL, execution)
+        if job != "-":
+            labelled = [each for each in labelled if each["metadata"]["labels"].get(JOB_LABEL) == job]
         return self._page(request, "tasks", sorted(labelled, key=lambda each: each["status"]["index"]), v2_views.task)
 
     async def _task(self, request: Request) -> Response:
