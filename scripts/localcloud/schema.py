@@ -45,6 +45,8 @@ _RANGES = {
     "uint64": (0, 2**64 - 1),
 }
 _ECHOING = ("run", "cloudscheduler")  # their answers repeat what bodies say
+# Google's own clients write the enums of these by number, and the rooms read them.
+_NUMBERED = ("logging.entries.write", "cloudscheduler.")
 _VERSION = re.compile(r"/(v[0-9]+)(?:/|$)")
 
 
@@ -100,14 +102,15 @@ def _document(document: str) -> dict[str, Any]:
     return {key: read[key] for key in ("schemas", "methods", "resources") if key in read}
 
 
-def check(document: str, name: str, value: Any, root: str) -> None:
+def check(document: str, name: str, value: Any, root: str, *, numbers: bool = False) -> None:
     """Raise ApiError 400 at the first field that schema `name` does not know or whose type is wrong.
 
-    root is what the message calls the body, e.g. `service`.
+    root is what the message calls the body, e.g. `service`; numbers: enums may come as numbers too, which whoever
+    keeps the value must then read.
     """
     schemas = _schemas(document)
     if name in schemas:
-        _check(schemas, schemas[name], value, root)
+        _check(schemas, schemas[name], value, root, numbers)
 
 
 def without_nulls(value: Any) -> Any:
@@ -119,7 +122,7 @@ def without_nulls(value: Any) -> Any:
     return value
 
 
-def _check(schemas: dict[str, Any], schema: dict[str, Any], value: Any, place: str) -> None:
+def _check(schemas: dict[str, Any], schema: dict[str, Any], value: Any, place: str, numbers: bool = False) -> None:
     if value is None:
         return
     schema = schemas.get(schema.get("$ref", ""), schema)
@@ -134,16 +137,16 @@ def _check(schemas: dict[str, Any], schema: dict[str, Any], value: Any, place: s
                 at = f" at '{place}'" if place else ""
                 raise ApiError(400, f'Invalid JSON payload received. Unknown name "{key}"{at}: Cannot find field.')
             if inner is not None:
-                _check(schemas, inner, item, f"{place}.{key}".lstrip("."))
+                _check(schemas, inner, item, f"{place}.{key}".lstrip("."), numbers)
     elif kind == "array":
         if not isinstance(value, list):
             raise _wrong(place, value, "a list")
         for index, item in enumerate(value):
             if item is None:
                 raise _wrong(f"{place}[{index}]", item, "a value")
-            _check(schemas, schema.get("items", {}), item, f"{place}[{index}]")
+            _check(schemas, schema.get("items", {}), item, f"{place}[{index}]", numbers)
     elif kind in _TYPES:
-        _check_scalar(schema, kind, value, place)
+        _check_scalar(schema, kind, value, place, numbers)
 
 
 def _known(schemas: dict[str, Any], schema: dict[str, Any], value: Any, place: str) -> Any:
@@ -185,7 +188,7 @@ def _plain(schemas: dict[str, Any], schema: dict[str, Any], value: Any) -> Any:
     return str(int(value)) if schema.get("format") in ("int64", "uint64") else value
 
 
-def _check_scalar(schema: dict[str, Any], kind: str, value: Any, place: str) -> None:
+def _check_scalar(schema: dict[str, Any], kind: str, value: Any, place: str, numbers: bool) -> None:
     form = schema.get("format", "")
     if kind == "string" and "enum" in schema:
         # By name; by number too what Google's clients send and the rooms read so: severities and Scheduler's methods.

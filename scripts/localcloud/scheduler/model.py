@@ -97,7 +97,7 @@ def _checked(job: Job) -> Job:
     if re.fullmatch(r"\d+(\.\d{1,9})?s", deadline) is None or not 15 <= float(deadline[:-1]) <= 1800:
         _refuse("attempt_deadline", f"expected 15s to 1800s, found {deadline!r}")
     job = {**job, "httpTarget": _checked_target(job.get("httpTarget"))}
-    schema.check("cloudscheduler.v1", "Job", job, "job")
+    schema.check("cloudscheduler.v1", "Job", job, "job", numbers=True)
     return {**job, "retryConfig": retries.checked(job.get("retryConfig") or {})}
 
 
