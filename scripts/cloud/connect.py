@@ -145,6 +145,11 @@ def ensure(settings: Settings, say: Callable[[str], None]) -> Cloud:
     return connect(settings)
 
 
+def caution(cloud: Cloud) -> str:
+    """What deserves care about the cloud that was reached, with its remedy; mostly nothing."""
+    return standin.outdated(cloud.endpoint) if cloud.endpoint is not None else ""
+
+
 def connect_runtime(project: str, region: str, endpoint: str | None) -> Cloud:
     """The cloud as a container sees it: what the platform told it, checked by the first call only."""
     return Cloud(project, region, places.endpoint(endpoint))

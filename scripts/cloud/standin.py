@@ -89,6 +89,17 @@ def find(state: Path) -> Address | None:
     return known if ours else None
 
 
+def outdated(url: str) -> str:
+    """What to say of a daemon of this checkout that was started before its code changed; empty when it was not."""
+    health = check(url)
+    if health.get("root") != str(ROOT):
+        return ""
+    newest_s = max(path.stat().st_mtime for path in (ROOT / "scripts" / "localcloud").rglob("*.py"))
+    if newest_s <= float(health.get("started_at_s") or newest_s):
+        return ""
+    return "the stand-in runs code from before the last change. To start it anew: ./dev invoke local.down"
+
+
 def start(state: Path, port: int, say: Callable[[str], None]) -> Address:
     """Find the daemon of a state folder, or start it detached and wait until it answers.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ class ControlRoom:
         self._context = context
         self._rooms = rooms
         self._stopping = stopping
+        self._started_at_s = time.time()
 
     def routes(self) -> list[Route]:
         return [
@@ -36,7 +38,8 @@ class ControlRoom:
         return {"url": self._context.url, "pid": os.getpid(), "state": str(self._context.state)}
 
     async def _health(self, request: Request) -> Response:
-        return Response.of_json({"name": "modelshelf-localcloud", **self.status()})
+        code = {"root": str(self._context.project_root), "started_at_s": self._started_at_s}
+        return Response.of_json({"name": "modelshelf-localcloud", **self.status(), **code})
 
     async def _status(self, request: Request) -> Response:
         return Response.of_json({name: room.status() for name, room in self._rooms.items()})

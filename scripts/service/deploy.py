@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from scripts import audit
+from scripts.cloud import connect
 from scripts.cloud.logs import of_service
 from scripts.cloud.run import ServiceState
 from scripts.errors import BadInput, OpsError, Unreachable
@@ -130,6 +131,9 @@ class Deployment:
         with self.steps.step("cloud") as step:
             self._target = target.ensure(self.settings, self.options.service, self.steps.talk.progress)
             step.outcome = self.target.cloud.name
+            caution = connect.caution(self.target.cloud)
+        if caution:
+            self.steps.talk.note(caution, warning=True)
 
     def bucket(self) -> None:
         """The bucket; where Terraform owns it, all of Terraform's part is checked at once."""

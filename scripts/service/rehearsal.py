@@ -32,6 +32,9 @@ def up(talk: Talk, *, model: bool = True) -> Address:
     with steps.step("daemon") as step:
         address = standin.start(folder(), project.port(), talk.progress)
         step.outcome = f"process {address.pid}, state in {address.state}"
+        caution = standin.outdated(address.url)
+    if caution:
+        talk.note(caution, warning=True)
     if model:
         with steps.step("model") as step:
             try:

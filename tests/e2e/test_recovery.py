@@ -56,3 +56,13 @@ def test_a_killed_sync_converges(fresh_house: House, pause_s: float) -> None:
     ) == 1
     assert not [name for name in names if name.startswith(".tmp/")]
     house.json("cache.show", "--env", "local")
+
+
+def test_a_stand_in_of_older_code_is_told(fresh_house: House) -> None:
+    house = fresh_house
+    assert "before the last change" not in house.invoke("local.up", "--no-model").stderr
+    later = time.time() + 60
+    os.utime(house.root / "scripts" / "localcloud" / "app.py", (later, later))
+    told = house.invoke("local.up", "--no-model").stderr
+    assert "runs code from before the last change" in told
+    assert "invoke local.down" in told
