@@ -191,9 +191,7 @@ def _plain(schemas: dict[str, Any], schema: dict[str, Any], value: Any) -> Any:
 def _check_scalar(schema: dict[str, Any], kind: str, value: Any, place: str, numbers: bool) -> None:
     form = schema.get("format", "")
     if kind == "string" and "enum" in schema:
-        # By name; by number too what Google's clients send and the rooms read so: severities and Scheduler's methods.
-        numbered = "ALERT" in schema["enum"] or "HTTP_METHOD_UNSPECIFIED" in schema["enum"]
-        fits = value in schema["enum"] if isinstance(value, str) else type(value) is int and numbered
+        fits = value in schema["enum"] if isinstance(value, str) else numbers and type(value) is int
         if not fits:
             raise _wrong(place, value, "TYPE_ENUM")
         return
