@@ -1,4 +1,4 @@
-"""What an instance writes: stdout and stderr become log entries, in order, without ever blocking the child.
+"""What an instance writes: stdout and stderr become log entries, in order; nothing is lost.
 
 A line that is a JSON object gives its severity and becomes jsonPayload (without severity, and without timestamp when
 that is a valid time); any other line is textPayload. Lines are cut at 256 KiB, Cloud Logging's limit for an entry.
@@ -23,7 +23,8 @@ LONGEST_LINE_BYTES = 256 << 10
 LARGEST_FILE_BYTES = 8 << 20
 _TAIL_LINES = 20
 _FLUSH_S = 0.05
-_MOST_WAITING = 20_000
+_LINES_AT_ONCE = 200  # some 5 ms of the daemon's thread
+_PAUSE_S = 0.002
 _SEVERITIES = {"DEFAULT", "DEBUG", "INFO", "NOTICE", "WARNING", "ERROR", "CRITICAL", "ALERT", "EMERGENCY"}
 _ALIASES = {"WARN": "WARNING", "FATAL": "CRITICAL", "TRACE": "DEBUG"}
 
@@ -97,7 +98,6 @@ class Output:
         self._raw = raw
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
         self._waiting: list[Entry] = []
-        self._dropped = 0
         self._timer: asyncio.TimerHandle | None = None
         self._closed: list[asyncio.Future[None]] = []
 
@@ -135,11 +135,10 @@ class Output:
         self._add(entry)
 
     def _add(self, entry: Entry) -> None:
-        if len(self._waiting) >= _MOST_WAITING:
-            self._dropped += 1
-            return
         self._waiting.append(entry)
-        if self._timer is None:
+        if len(self._waiting) >= _LINES_AT_ONCE:
+            self._flush()
+        elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_FLUSH_S, self._flush)
 
     def _flush(self) -> None:
@@ -147,12 +146,6 @@ class Output:
             self._timer.cancel()
             self._timer = None
         waiting, self._waiting = self._waiting, []
-        if self._dropped:
-            lost, self._dropped = self._dropped, 0
-            entry = self.origin.entry("run.googleapis.com%2Fvarlog%2Fsystem", self._now())
-            waiting.append(
-                {**entry, "severity": "WARNING", "textPayload": f"{lost} lines were dropped: too many at once"}
-            )
         if waiting:
             try:
                 self._write(waiting)
@@ -168,16 +161,26 @@ def _readable(entry: Entry) -> str:
 
 
 class _Pipe(asyncio.Protocol):
-    """Cuts a stream into lines of bounded length and keeps the raw bytes (bounded too) in a file."""
+    """Cuts a stream into lines of bounded length and keeps the raw bytes (bounded too) in a file.
+
+    A flood is read in small steps: what is not read yet waits in the pipe, and the daemon serves others in between.
+    """
 
     def __init__(self, output: Output, name: str, raw: Path, done: asyncio.Future[None]) -> None:
         self._output = output
         self._name = name
         self._done = done
+        self._transport: asyncio.ReadTransport | None = None
+        self._lines: deque[bytes] = deque()
         self._rest = b""
         self._cutting = False
+        self._ended = False
+        self._next: asyncio.TimerHandle | None = None
         self._room = LARGEST_FILE_BYTES
         self._file = raw.open("ab", buffering=0)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
         if self._room > 0:
@@ -185,19 +188,36 @@ class _Pipe(asyncio.Protocol):
                 self._file.write(data[: self._room])
             self._room -= len(data)
         *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            if not self._cutting:
-                self._output.line(self._name, line)
+        if lines and self._cutting:
+            del lines[0]
             self._cutting = False
+        self._lines.extend(lines)
         if len(self._rest) > LONGEST_LINE_BYTES:
             if not self._cutting:
-                self._output.line(self._name, self._rest)
+                self._lines.append(self._rest)
             self._cutting, self._rest = True, b""
+        if self._next is None:
+            self._step()
 
     def connection_lost(self, error: Exception | None) -> None:
+        self._ended = True
         if self._rest and not self._cutting:
-            self._output.line(self._name, self._rest)
-        self._rest = b""
+            self._lines.append(self._rest)
         self._file.close()
-        if not self._done.done():
-            self._done.set_result(None)
+        if self._next is None:
+            self._step()
+
+    def _step(self) -> None:
+        """Hand over some lines, then let others have their turn."""
+        self._next = None
+        for _ in range(min(_LINES_AT_ONCE, len(self._lines))):
+            self._output.line(self._name, self._lines.popleft())
+        if self._lines:
+            if self._transport is not None and not self._ended:
+                self._transport.pause_reading()
+            self._next = asyncio.get_running_loop().call_later(_PAUSE_S, self._step)
+        elif self._ended:
+            if not self._done.done():
+                self._done.set_result(None)
+        elif self._transport is not None:
+            self._transport.resume_reading()
