@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import signal
 from typing import Any
 
 import pytest
 
-from tests.contract.run_support import PARENT, Cloud, condition, fetch, job, service
+from tests.contract.run_support import PARENT, Cloud, condition, fetch, job, service, until
 
 pytestmark = pytest.mark.process
 
@@ -62,3 +64,19 @@ def test_a_missing_secret_is_named_and_the_same_command_works_once_it_is_there(c
     fetch(f"{cloud.url}/v1/projects/demo/secrets/later/versions/1:disable", b"{}")
     again = cloud.replace(service("waiting", container={"env": secret("later", "1")}))
     assert "is in DISABLED state" in condition(again, "Ready")["message"]
+
+
+def test_a_new_version_reaches_the_next_instance(cloud: Cloud) -> None:
+    keep(cloud, "rotated", "old")
+    made = cloud.create(service("rotating", container={"env": secret("rotated", "latest")}))
+    where = f"{cloud.url}/v1/projects/demo/secrets/rotated"
+    payload = {"payload": {"data": base64.b64encode(b"new").decode()}}
+    assert fetch(f"{where}:addVersion", json.dumps(payload).encode())[0] == 200
+    assert fetch(made["status"]["url"] + "/env")[1]["TOKEN"] == "old", "who runs keeps what it was given"
+    add = f"{cloud.url}/_local/services/rotating/instances"
+    assert fetch(add, b'{"count": 1}', content_type="application/json")[0] == 200
+    assert {fetch(made["status"]["url"] + "/env")[1]["TOKEN"] for _ in range(4)} == {"old", "new"}
+    fetch(f"{where}/versions/2:disable", b"{}")
+    for each in cloud.instances("rotating"):
+        os.kill(each["pid"], signal.SIGKILL)
+    until(lambda: "is in DISABLED state" in str(fetch(made["status"]["url"] + "/env")[1]))

@@ -187,6 +187,7 @@ def test_a_container_that_never_listens_fails_its_startup_probe(cloud: Cloud) ->
             "SecretsAccessCheckFailed",
             "Secret projects/demo/secrets/s/versions/1 was not found",
         ),
+        ({"container": {"livenessProbe": {"tcpSocket": {"port": 9999}}}}, "ProbeUnsupported", "probe of port 9999"),
     ],
 )
 def test_what_cannot_run_says_why_in_its_condition(
@@ -207,6 +208,7 @@ def test_what_cannot_run_says_why_in_its_condition(
         ("ok", {"traffic": [{"percent": 90, "latestRevision": True}]}, "sum to 100"),
         ("ok", {"traffic": [{"percent": 100, "revisionName": "ok-none"}]}, "'ok-none'"),
         ("ok", {"env": {"PORT": "1"}}, "reserved env names"),
+        ("ok", {"env": {f"V{number}": "" for number in range(1001)}}, "at most 1000 environment variables"),
         ("ok", {"pod": {"timeoutSeconds": 4000}}, "timeoutSeconds"),
         ("ok", {"pod": {"cloudStorage": {}}}, "Cannot find field"),
         ("ok", {"annotations": {"autoscaling.knative.dev/minScale": "x"}}, "minScale"),

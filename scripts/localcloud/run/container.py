@@ -5,7 +5,7 @@ What the stand-in does not imitate is refused here, with a reason and a message 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,10 @@ class Mount:
 
 @dataclass(frozen=True)
 class Plan:
-    """How to run one container: argv may hold $(NAME); env is what the container declares."""
+    """How to run one container: argv may hold $(NAME); env is what the container declares.
+
+    fresh_env tells it anew for each instance, where secrets are in it; it raises CannotRun.
+    """
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
@@ -60,6 +63,7 @@ class Plan:
     timeout_s: float
     min_instances: int = 0
     max_instances: int = 100
+    fresh_env: Callable[[], Mapping[str, str]] | None = None
 
 
 # Cloud Run's own startup probe where none is declared: one TCP attempt that may last 240 s.
@@ -84,8 +88,8 @@ def plan(pod: Mapping[str, Any], annotations: Mapping[str, str], project_root: P
         argv=argv,
         env=_environment(container),
         mounts=_mounts(pod, container, project_root),
-        startup=_probe(startup) if startup else DEFAULT_STARTUP,
-        liveness=_probe(liveness) if liveness else None,
+        startup=_probe(startup, container) if startup else DEFAULT_STARTUP,
+        liveness=_probe(liveness, container) if liveness else None,
         concurrency=int(pod.get("containerConcurrency") or 80),
         timeout_s=float(pod.get("timeoutSeconds") or 300),
         min_instances=int(annotations.get("autoscaling.knative.dev/minScale", "0")),
@@ -149,10 +153,19 @@ def _check_volume(volume: Mapping[str, Any]) -> None:
         )
 
 
-def _probe(found: Mapping[str, Any]) -> Probe:
+def _probe(found: Mapping[str, Any], container: Mapping[str, Any]) -> Probe:
     http = found.get("httpGet")
     if "grpc" in found:
         raise CannotRun("ProbeUnsupported", "gRPC probes are not imitated by the stand-in; use httpGet or tcpSocket.")
+    wanted = (http or found.get("tcpSocket") or {}).get("port")
+    for port in container.get("ports") or ():
+        declared = port.get("containerPort") or 8080
+        if wanted is not None and wanted != declared:
+            raise CannotRun(
+                "ProbeUnsupported",
+                f"A probe of port {wanted}: instances share one machine here, and only the container's own port"
+                f" {declared} is theirs. Leave the probe's port out, or make it {declared}.",
+            )
     headers = tuple((each["name"], each.get("value", "")) for each in (http or {}).get("httpHeaders") or ())
     return Probe(
         path=(http.get("path") or "/") if http is not None else None,

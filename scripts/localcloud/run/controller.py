@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import aiohttp
 
 from scripts.localcloud.context import REGION, Context
-from scripts.localcloud.run import conditions, documents, traffic
+from scripts.localcloud.run import conditions, documents, secret_values, traffic
 from scripts.localcloud.run.conditions import FALSE, TRUE, UNKNOWN
-from scripts.localcloud.run.container import CannotRun, plan
+from scripts.localcloud.run.container import CannotRun, Plan, plan
 from scripts.localcloud.run.fleet import Fleet, Say
 from scripts.localcloud.run.front import Backend
 from scripts.localcloud.run.instance import FAILED, READY, Identity, Instance
@@ -156,11 +156,15 @@ class Controller:
         return max(weights, key=lambda each: weights[each]) if weights else None
 
     def _new_fleet(self, project: str, service: str, document: Document) -> Fleet:
-        metadata = document["metadata"]
+        metadata, spec = document["metadata"], document["spec"]
         annotations = metadata.get("annotations") or {}
-        how = plan(
-            self._secrets.filled(document["spec"], annotations, project), annotations, self._context.project_root
-        )
+
+        def planned() -> Plan:
+            return plan(self._secrets.filled(spec, annotations, project), annotations, self._context.project_root)
+
+        how = planned()
+        if secret_values.has_any(spec):
+            how = replace(how, fresh_env=lambda: planned().env)
         identity = Identity(project, REGION, service, metadata["name"])
         fleet = Fleet(self._context, identity, how, self._sandboxes, self._session, self._say)
         self.fleets[project, metadata["name"]] = fleet

@@ -26,6 +26,7 @@ _DRIVER = "gcsfuse.run.googleapis.com"
 _SOURCES = ("csi", "emptyDir", "secret", "nfs")
 _UNSUPPORTED = ("envFrom", "imagePullPolicy", "securityContext", "terminationMessagePath", "terminationMessagePolicy")
 _KERNEL = ("/dev", "/proc", "/sys")
+_MOST_ENV = 1000
 _LONGEST_ENV_BYTES = 32 << 10
 _SCHEMES = ("HTTP", "HTTPS")
 
@@ -72,6 +73,8 @@ def ingress(found: Sequence[Mapping[str, Any]], place: str) -> None:
 
 def environment(env: Sequence[Mapping[str, Any]], place: str, reserved: frozenset[str]) -> None:
     """Check variables: legal names, none twice, none of the platform's, one source each. Raises ApiError 400."""
+    if len(env) > _MOST_ENV:
+        refuse(place, f"at most {_MOST_ENV} environment variables, found {len(env)}.")
     seen: set[str] = set()
     for index, variable in enumerate(env):
         at, name = f"{place}[{index}]", variable.get("name") or ""

@@ -11,6 +11,7 @@ import signal
 import sqlite3
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,6 +102,8 @@ class Sandboxes:
         folder = self.folder / identity
         try:
             base = self._base_environment(folder)
+            if plan.fresh_env is not None:
+                plan = replace(plan, env=plan.fresh_env())
             mounted = await self.mounting.open(identity, plan.mounts, folder, base)
             return await self._open(identity, plan, {**base, **self._environment(identity, plan, platform, mounted)},
                                     origin, mounted)  # fmt: skip

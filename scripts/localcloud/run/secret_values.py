@@ -1,4 +1,4 @@
-"""Variables that come from Secret Manager: their values are read when a revision or an execution is started."""
+"""Variables that come from Secret Manager: their values are read when an instance or an execution is started."""
 
 from __future__ import annotations
 
@@ -16,6 +16,11 @@ _ALIAS = re.compile(r"(?P<alias>[^:,]+):projects/(?P<project>[^/,]+)/secrets/(?P
 ANNOTATION = "run.googleapis.com/secrets"
 
 
+def has_any(pod: Document) -> bool:
+    """Whether variables of a RevisionSpec or TaskSpec come from secrets."""
+    return any(each.get("valueFrom") for container in pod["containers"] for each in container.get("env") or ())
+
+
 class SecretValues:
     """Looks into the stand-in's own Secret Manager; a value is never written into a document."""
 
@@ -25,7 +30,7 @@ class SecretValues:
 
     def filled(self, pod: Document, annotations: Document, project: str) -> Document:
         """A RevisionSpec or TaskSpec with the values of secrets in its variables. Raises CannotRun."""
-        if not any(each.get("valueFrom") for container in pod["containers"] for each in container.get("env") or ()):
+        if not has_any(pod):
             return pod
         aliases = {each["alias"].strip(): each for each in _ALIAS.finditer(annotations.get(ANNOTATION) or "")}
         changed = copy.deepcopy(pod)
