@@ -7,8 +7,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-import aiohttp
-
 from scripts.localcloud.context import REGION, Context
 from scripts.localcloud.run import conditions, documents, secret_values, traffic
 from scripts.localcloud.run.conditions import FALSE, TRUE, UNKNOWN
@@ -46,14 +44,11 @@ class Route:
 class Controller:
     """One reconciling task per service; a newer generation supersedes the one being worked on."""
 
-    def __init__(
-        self, context: Context, store: Store, sandboxes: Sandboxes, session: aiohttp.ClientSession, say: Say
-    ) -> None:
+    def __init__(self, context: Context, store: Store, sandboxes: Sandboxes, say: Say) -> None:
         self._context = context
         self._store = store
         self._secrets = SecretValues(context)
         self._sandboxes = sandboxes
-        self._session = session
         self._say = say
         self._work: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._background: set[asyncio.Task[None]] = set()
@@ -166,7 +161,7 @@ class Controller:
         if secret_values.has_any(spec):
             how = replace(how, fresh_env=lambda: planned().env)
         identity = Identity(project, REGION, service, metadata["name"])
-        fleet = Fleet(self._context, identity, how, self._sandboxes, self._session, self._say)
+        fleet = Fleet(self._context, identity, how, self._sandboxes, self._say)
         self.fleets[project, metadata["name"]] = fleet
         return fleet
 

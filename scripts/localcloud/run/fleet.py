@@ -7,8 +7,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import aiohttp
-
 from scripts.localcloud.context import Context
 from scripts.localcloud.run import scaling
 from scripts.localcloud.run.container import Plan
@@ -48,8 +46,7 @@ class Fleet:
     """
 
     def __init__(
-        self, context: Context, identity: Identity, plan: Plan, sandboxes: Sandboxes, session: aiohttp.ClientSession,
-        say: Say,
+        self, context: Context, identity: Identity, plan: Plan, sandboxes: Sandboxes, say: Say
     ) -> None:  # fmt: skip
         self.identity = identity
         self.plan = plan
@@ -60,7 +57,6 @@ class Fleet:
         self.instances: list[Instance] = []
         self._context = context
         self._sandboxes = sandboxes
-        self._session = session
         self._say = say
         self._loop = asyncio.get_running_loop()
         self._ready: list[Instance] = []
@@ -316,7 +312,7 @@ class Fleet:
         self.instances.append(instance)
         if why == AUTOSCALING and not restarts:
             self.cold_starts += 1
-        return instance, self._keep(asyncio.create_task(instance.start(self._sandboxes, self._session)))
+        return instance, self._keep(asyncio.create_task(instance.start(self._sandboxes)))
 
     def _keep(self, task: asyncio.Task[Any]) -> asyncio.Task[Any]:
         self._tasks.add(task)

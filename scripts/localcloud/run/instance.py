@@ -11,8 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import aiohttp
-
 from scripts.localcloud.context import Context
 from scripts.localcloud.run import probes
 from scripts.localcloud.run.connections import Pool
@@ -121,7 +119,7 @@ class Instance:
             "started_for": self.why.partition(" ")[0],
         }
 
-    async def start(self, sandboxes: Sandboxes, session: aiohttp.ClientSession) -> bool:
+    async def start(self, sandboxes: Sandboxes) -> bool:
         """Start the container and wait for its startup probe; False leaves reason and problem."""
         try:
             self.port = _free_port()
@@ -140,7 +138,7 @@ class Instance:
             await child.stop(0.0)
             return False
         child.output.say("INFO", f"Starting new instance. Reason: {self.why}")
-        problem = await self._started(child, session)
+        problem = await self._started(child)
         if self.state != STARTING:  # stopped meanwhile
             return False
         if problem:
@@ -153,7 +151,7 @@ class Instance:
         took = f"{self.start_s * 1000:.0f} ms after the instance was started"
         child.output.say("INFO", f"{self._probe_name('STARTUP')} probe succeeded for port {self.port}, {took}.")
         self._move(READY)
-        self._watcher = asyncio.create_task(self._watch(child, session))
+        self._watcher = asyncio.create_task(self._watch(child))
         return True
 
     async def stop(self, drain_s: float = 0.0, grace_s: float = GRACE_S) -> None:
@@ -169,8 +167,8 @@ class Instance:
             await self.child.stop(grace_s)
         self._move(STOPPED)
 
-    async def _started(self, child: Child, session: aiohttp.ClientSession) -> str:
-        probing = asyncio.create_task(probes.wait_started(session, self.plan.startup, self.port))
+    async def _started(self, child: Child) -> str:
+        probing = asyncio.create_task(probes.wait_started(self.plan.startup, self.port))
         first: list[asyncio.Future[Any]] = [probing, child.exited]
         await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
         if child.exited.done():
@@ -186,9 +184,9 @@ class Instance:
             f" probe failed for {self.plan.startup.grace_s:g} s ({problem})."
         )
 
-    async def _watch(self, child: Child, session: aiohttp.ClientSession) -> None:
+    async def _watch(self, child: Child) -> None:
         if self.plan.liveness is not None:
-            alive = asyncio.create_task(probes.watch_alive(session, self.plan.liveness, self.port))
+            alive = asyncio.create_task(probes.watch_alive(self.plan.liveness, self.port))
             first: list[asyncio.Future[Any]] = [alive, child.gone]
             await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
             if not child.gone.done() and self.state == READY:

@@ -7,8 +7,6 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-import aiohttp
-
 from scripts.localcloud.clock import Clock
 from scripts.localcloud.context import Context
 from scripts.localcloud.logging.store import Row
@@ -47,19 +45,12 @@ class RunRoom:
     """Wires the parts together; they are the modules beside this one."""
 
     def __init__(self, context: Context, storage: Buckets, logging: Entries, clock: Clock) -> None:
-        self._session = aiohttp.ClientSession(  # for probes
-            connector=aiohttp.TCPConnector(limit=0, force_close=True),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None),
-            auto_decompress=False,
-            trust_env=False,
-        )
         self._store = Store(context)
         self._sandboxes = Sandboxes(context, storage, logging.write)
         self._requests = RequestLog(context, logging.write_requests)
         logging.before_reading(self._requests.flush)
         say = Platform(context, logging.write).say
-        self._controller = Controller(context, self._store, self._sandboxes, self._session, say)
+        self._controller = Controller(context, self._store, self._sandboxes, say)
         clock.add(IdleTimer(self._controller.fleets.values))
         self._executions = Executions(context, self._store, self._sandboxes)
         self._front = Front(context, self._controller.find, self._requests)
@@ -93,7 +84,6 @@ class RunRoom:
         await asyncio.gather(self._executions.close(), self._controller.close())
         self._requests.flush()
         await self._sandboxes.close()
-        await self._session.close()
 
     def documents(self, kind: str) -> list[tuple[str, dict[str, Any]]]:
         """(project, document) of every service, revision, job, execution or task, oldest first."""

@@ -32,7 +32,7 @@ def test_load_starts_no_more_than_the_machine_s_share(
 
     async def ask() -> _Starting:
         nothing: Any = None
-        fleet = _Starting(context, identity, plan, nothing, nothing, lambda *entry: said.append(entry))
+        fleet = _Starting(context, identity, plan, nothing, lambda *entry: said.append(entry))
         waiters = [asyncio.create_task(fleet.acquire()) for _ in range(waiting)]
         await asyncio.sleep(0)
         assert fleet.describe()["waiting"] == waiting
