@@ -7,6 +7,7 @@ import re
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote
 
@@ -207,7 +208,7 @@ class Router:
     """Finds the handler of a request: routes are grouped by their first segment, then tried in order."""
 
     def __init__(self) -> None:
-        self._groups: dict[str, list[tuple[re.Pattern[str], Route]]] = {}
+        self._groups: dict[str, list[Route]] = {}
 
     def add(self, routes: Iterable[Route]) -> None:
         """Register routes; the first that matches wins. A literal first segment has all paths below it: a variable one
@@ -216,11 +217,11 @@ class Router:
         for route in routes:
             first = route.pattern.lstrip("/").split("/", 1)[0]
             group = "" if "{" in first else first
-            self._groups.setdefault(group, []).append((_compile(route.pattern), route))
+            self._groups.setdefault(group, []).append(route)
 
     def operations(self) -> set[str]:
         """The operations of all routes; one for any method comes with each method that Google's APIs use."""
-        every = [route for group in self._groups.values() for _, route in group if route.operation]
+        every = [route for group in self._groups.values() for route in group if route.operation]
         return {name for route in every for name in _names(route)}
 
     def has(self, raw_path: str) -> bool:
@@ -231,8 +232,8 @@ class Router:
         """Handler, parameters and operation. Raises ApiError 404 (unknown path) or 405 (known path, other method)."""
         first = _first(raw_path)
         other_method = False
-        for pattern, route in self._groups.get(first if first in self._groups else "", ()):
-            match = pattern.fullmatch(raw_path)
+        for route in self._groups.get(first if first in self._groups else "", ()):
+            match = _compile(route.pattern).fullmatch(raw_path)
             if match is None:
                 continue
             verb = route.method
@@ -280,6 +281,7 @@ def _gunzip(raw: bytes, limit_bytes: int = 64 << 20) -> bytes:
     return plain
 
 
+@cache  # and not when the route is added: all of them take longer to compile than the rest of the start
 def _compile(pattern: str) -> re.Pattern[str]:
     parts: list[str] = []
     for literal, name, kind in re.findall(r"([^{]*)(?:\{(\w+)([+*]?)\})?", pattern):

@@ -6,12 +6,14 @@ import re
 from base64 import b64decode
 from collections.abc import Awaitable, Callable, Iterable
 from functools import wraps
-from typing import Any
-from xml.etree import ElementTree
-from xml.sax.saxutils import escape
+from html import escape
+from typing import TYPE_CHECKING, Any
 
 from scripts.localcloud.storage.records import Record
 from scripts.localcloud.web import ApiError, Headers, Request, Response
+
+if TYPE_CHECKING:
+    from xml.etree import ElementTree
 
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 CONTENT_TYPE = "application/xml; charset=UTF-8"
@@ -36,7 +38,7 @@ Handler = Callable[..., Awaitable[Response]]
 def element(name: str, value: object) -> str:
     """<name>text</name>; true and false are written as XML does."""
     text = str(value).lower() if isinstance(value, bool) else str(value)
-    safe = _CONTROL.sub(lambda found: f"&#{ord(found[0])};", escape(text))
+    safe = _CONTROL.sub(lambda found: f"&#{ord(found[0])};", escape(text, quote=False))
     return f"<{name}>{safe}</{name}>"
 
 
@@ -83,6 +85,8 @@ def _error(error: ApiError) -> Response:
 
 async def parsed(request: Request, limit_bytes: int = 2 << 20) -> ElementTree.Element:
     """The body as XML. Raises ApiError 400; declarations of entities are refused, as they can grow without end."""
+    from xml.etree import ElementTree
+
     raw = await request.read(limit_bytes)
     try:
         text = raw.decode("utf-8-sig")

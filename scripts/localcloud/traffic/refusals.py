@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xml.sax.saxutils import escape
+from html import escape
 
 from scripts.localcloud.traffic.faults import Fault
 from scripts.localcloud.web import ApiError, Headers, Response
@@ -30,7 +30,7 @@ def refusal(code: int, operation: str, fault: Fault) -> Response:
     headers: Headers = () if fault.retry_after_s is None else (("retry-after", str(fault.retry_after_s)),)
     text = _OTHER[code]
     if operation.startswith(("storage.xml.", "upstream.blobs.")):
-        error = f"<Error><Code>{_XML[code]}</Code><Message>{escape(_STORAGE[code][0])}</Message></Error>"
+        error = f"<Error><Code>{_XML[code]}</Code><Message>{escape(_STORAGE[code][0], quote=False)}</Message></Error>"
         body = f"<?xml version='1.0' encoding='UTF-8'?>{error}".encode()
         return Response(code, body, headers, "application/xml; charset=UTF-8")
     if operation.startswith("upstream.ollama."):
