@@ -68,7 +68,8 @@ def accepted(operation: str, path: str, value: Any) -> Any:
         return value
     if api == "storage":
         return _known(_schemas(document), {"$ref": name}, value, "")
-    check(document, name, value, "" if name.endswith("Request") else name[0].lower() + name[1:])
+    root = "" if name.endswith("Request") else name[0].lower() + name[1:]
+    check(document, name, value, root, numbers=operation.startswith(_NUMBERED))
     return _plain(_schemas(document), {"$ref": name}, value) if api in _ECHOING else value
 
 
