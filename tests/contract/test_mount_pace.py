@@ -84,9 +84,12 @@ def test_a_dead_mount_answers_with_an_error(mounts: Mounts) -> None:
         return
     careless = mounts.instance("dead", mounts.bucket("dead", file="x"), AT_ONCE)
     assert careless("read", "file") == "x"
-    os.kill(mounts.standin.get("/_local/mounts")["fuse_processes"][careless.id], signal.SIGKILL)
+    server = mounts.standin.get("/_local/mounts")["fuse_processes"][careless.id]
+    os.kill(server, signal.SIGKILL)
     assert until(lambda: careless("read", "file") == "ENOTCONN")
     assert careless("listing") == "ENOTCONN"
+    assert until(lambda: not Path(f"/proc/{server}").exists()), "it is no zombie, though its instance lives on"
+    assert careless.id not in mounts.standin.get("/_local/mounts")["fuse_processes"]
 
 
 @pytest.mark.parametrize("operation", ["load", "through_map"])

@@ -13,7 +13,7 @@ import logging
 import os
 import socket
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from scripts.localcloud.storage.events import ObjectEvent
 log = logging.getLogger("localcloud")
 _PACKET_BYTES = 64 << 10
 _AT_ONCE = 32
+_REAPED_S = 0.1
 _SUSPICIOUS_S = 2.0  # the FUSE process may notice an instance's end before the daemon does
 
 
@@ -59,6 +60,7 @@ class MountDesk:
         self._waiting: deque[tuple[bytes, list[int]]] = deque()
         self.ours, self.server = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.launch, self.launcher = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.ended: Callable[[], object] = lambda: None  # called soon after the FUSE process has left, however it did
         self._closed = False
         self._loop = asyncio.get_running_loop()
         for end, call in ((self.ours, self._asked), (self.launch, self._mounted)):
@@ -122,6 +124,7 @@ class MountDesk:
             except OSError:
                 packet = b""
             if not packet:
+                self._loop.call_later(_REAPED_S, self.ended)
                 self._loop.call_later(_SUSPICIOUS_S, self._complain)
                 self._leave()
                 return

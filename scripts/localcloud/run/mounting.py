@@ -103,7 +103,7 @@ class Mounting:
         if made is None or made.desk is None:
             return
         made.desk.close()
-        if made.server is not None:
+        if made.server is not None and made.server.poll() is None:
             await asyncio.to_thread(process.kill_group, made.server)
 
     def set_pace(self, pace: dict[str, Any]) -> None:
@@ -134,6 +134,7 @@ class Mounting:
         made.desk = MountDesk(identity, lenses, told, self.pace)
         self._mounted[identity] = made  # from here on close() has something to take away
         made.server = mounts.serve(made.desk.server.fileno(), {**env, leftovers.ID_VARIABLE: identity})
+        made.desk.ended = made.server.poll  # one that is killed must not stay as a zombie while its instance lives
         return made
 
     async def _with_folders(self, mounter: mounts.Mounter, wanted: Sequence[Mount], folder: Path) -> Mounted:
@@ -158,6 +159,7 @@ class Mounting:
 
     def describe(self) -> dict[str, Any]:
         """What GET /_local/mounts shows."""
-        processes = {each: made.server.pid for each, made in self._mounted.items() if made.server is not None}
+        served = ((each, made.server) for each, made in self._mounted.items())
+        processes = {each: server.pid for each, server in served if server is not None and server.poll() is None}
         best = self._detected.result().mode if self._detected is not None and self._detected.done() else None
         return {"mode": self.mode or best, "best": best, **self.pace, "fuse_processes": processes}
