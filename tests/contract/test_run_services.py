@@ -53,6 +53,13 @@ def test_the_project_number_is_a_namespace_too(cloud: Cloud) -> None:
     assert found["metadata"]["name"] == "numbered"
 
 
+def test_a_number_that_resource_manager_told_is_one_before_there_is_a_service(cloud: Cloud) -> None:
+    number = fetch(f"{cloud.url}/v1/projects/quite-new")[1]["projectNumber"]
+    cloud.run.services().create(parent=f"namespaces/{number}", body=service("first-here")).execute()
+    found = cloud.run.services().list(parent="namespaces/quite-new").execute()["items"]
+    assert [(each["metadata"]["name"], each["metadata"]["namespace"]) for each in found] == [("first-here", number)]
+
+
 def test_only_a_changed_template_makes_a_revision(cloud: Cloud) -> None:
     first = cloud.create(service("steady"))
     same = cloud.replace(service("steady"))

@@ -10,6 +10,7 @@ from scripts.localcloud.admin.policies import Policies
 from scripts.localcloud.context import REGION, Context
 from scripts.localcloud.web import ApiError, Request, Response, Route
 
+KNOWN = "known/projects"  # those that anybody asked for
 _ID = re.compile(r"[a-z][a-z0-9-]{2,28}[a-z0-9]", re.ASCII)
 _LOCATIONS = (REGION, "europe-west3", "europe-west4", "us-central1", "us-east1", "global")
 
@@ -57,21 +58,21 @@ class Projects:
     def _need(self, request: Request) -> Document:
         """The project of an id, or of the number of one that was asked for before."""
         wanted = request.params["project"]
-        for known in self._documents.children("known/projects"):
+        for known in self._documents.children(KNOWN):
             if wanted in (known["projectId"], known["projectNumber"]):
                 return known
         if _ID.fullmatch(wanted) is None:
             raise ApiError(403, f"The caller does not have permission, or project {wanted[:100]!r} does not exist.")
         number = str(100_000_000_000 + zlib.crc32(wanted.encode()))
         made = {"projectId": wanted, "projectNumber": number, "createTime": self._context.now()}
-        return self._documents.save(f"known/projects/{wanted}", made)
+        return self._documents.save(f"{KNOWN}/{wanted}", made)
 
     async def _list(self, request: Request) -> Response:
-        found = [_v1(each) for each in self._documents.children("known/projects")]
+        found = [_v1(each) for each in self._documents.children(KNOWN)]
         return Response.of_json(page(found, request, "projects"))
 
     async def _search(self, request: Request) -> Response:
-        found = [_v3(each) for each in self._documents.children("known/projects")]
+        found = [_v3(each) for each in self._documents.children(KNOWN)]
         return Response.of_json(page(found, request, "projects"))
 
     async def _get_v1(self, request: Request) -> Response:

@@ -9,6 +9,8 @@ import zlib
 from collections.abc import Iterator
 from typing import Any
 
+from scripts.localcloud.admin.documents import Documents
+from scripts.localcloud.admin.projects import KNOWN
 from scripts.localcloud.context import REGION, Context
 from scripts.localcloud.run import selectors
 from scripts.localcloud.web import ApiError, Request
@@ -37,13 +39,19 @@ class Store:
 
     def __init__(self, context: Context) -> None:
         self._db = context.db
+        self._documents = Documents(context.db)
         self.context = context
         self._db.script(_TABLES)
 
     def project(self, namespace: str) -> str:
         """The project id of a namespace, which may be the project's number as well."""
+        if not namespace.isdigit():
+            return namespace
         row = self._db.row("SELECT id FROM run_projects WHERE number = ?", namespace)
-        return str(row["id"]) if row else namespace
+        if row:
+            return str(row["id"])
+        told = (each for each in self._documents.children(KNOWN) if each["projectNumber"] == namespace)
+        return str(next(told, {"projectId": namespace})["projectId"])
 
     def check_namespace(self, given: Document, project: str) -> None:
         """Raise ApiError 400 when metadata names another project than the URL."""
