@@ -17,7 +17,10 @@ from tests.contract.run_support import HELLO, job, service
 
 pytestmark = pytest.mark.process
 EVIL = """<script>document.title='owned'</script><img src=x onerror="document.title='owned'">'"&"""
-PANELS = ("overview", "services", "instances", "jobs", "buckets", "statements", "scheduler", "upstreams", "logs")
+PANELS = (
+    "overview", "glance", "services", "instances", "requests", "incidents", "faults", "jobs", "statements", "buckets",
+    "clock", "scheduler", "upstreams", "logs",
+)  # fmt: skip
 VOID = {"meta", "link", "input", "img", "br", "hr"}
 FORM = "application/x-www-form-urlencoded"
 HTML = {"accept": "text/html,application/xhtml+xml"}
@@ -151,12 +154,18 @@ def full(shared_standin: Any) -> Iterator[Any]:
     yield shared_standin
 
 
-def act(standin: Any, action: str, target: str = "", **headers: str) -> Any:
-    """Press a button as a browser does: cookie and hidden field from the page, Origin of the page."""
+def act(standin: Any, action: str, target: str = "", fields: dict[str, str] | None = None, **headers: str) -> Any:
+    """Press a button as a browser does: cookie and hidden field from the page, Origin of the page; other fields."""
     found, answered = page(standin)
     token = next(each["value"] for each in found.all("input") if each.get("name") == "token")
     sent = {"cookie": answered["set-cookie"].partition(";")[0], "origin": standin.url, "content-type": FORM, **headers}
-    return send(standin, "POST", "/_local/console/actions", urlencode(locals_of(action, target, token)), sent)
+    return send(
+        standin,
+        "POST",
+        "/_local/console/actions",
+        urlencode({**locals_of(action, target, token), **(fields or {})}),
+        sent,
+    )
 
 
 def locals_of(action: str, target: str, token: str) -> dict[str, str]:
@@ -167,7 +176,15 @@ def test_an_empty_cloud_has_a_whole_page_and_every_json(standin: Any) -> None:
     found, _ = page(standin)
     text = "".join(found.text)
     assert found.problems == []
-    for words in ("No service is deployed", "No instance runs", "There is no bucket", "Nothing has been logged yet"):
+    for words in (
+        "Nothing is wrong",
+        "No alert policy is set",
+        "No fault is set",
+        "No service is deployed",
+        "No instance runs",
+        "There is no bucket",
+        "Nothing has been logged yet",
+    ):
         assert words in text
     for name in PANELS:
         assert isinstance(json_of(standin, name), dict)

@@ -8,7 +8,7 @@ from typing import Any
 from scripts.localcloud.console.values import moment
 
 _WRONG = 8
-_CHANGED = 7
+_CHANGED = 6
 Values = dict[str, Any]
 Wrong = tuple[str, str, str]
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+_SWITCH_S = 0.0005
 _CHEAP_S = 0.05
 _PAUSES = 30  # what is dear takes at most a thirtieth of the time
 
@@ -32,7 +34,7 @@ class Ledger:
 
     async def beside(self, work: Callable[[], T]) -> T:
         """Do something that needs no connection in the same thread: writing the page."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, _politely, work)
 
     async def close(self) -> None:
         """Wait for what is under way, and let the file go."""
@@ -45,6 +47,16 @@ class Ledger:
             self._db = sqlite3.connect(f"{self._path.as_uri()}?mode=ro", uri=True, check_same_thread=False)
             self._db.row_factory = sqlite3.Row
         return self._db
+
+
+def _politely(work: Callable[[], T]) -> T:
+    """Give Python's lock back soon: the loop's thread asks for it after each of its system calls."""
+    usual_s = sys.getswitchinterval()
+    sys.setswitchinterval(_SWITCH_S)
+    try:
+        return work()
+    finally:
+        sys.setswitchinterval(usual_s)
 
 
 class Kept(Generic[T]):

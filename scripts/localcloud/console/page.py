@@ -49,6 +49,7 @@ def _environment() -> Environment:
         clock_time=values.clock_time,
         day_time=values.day_time,
         points=points,
+        ticks=ticks,
         spans=spans,
         progress=progress,
         latency=values.latency,
@@ -65,6 +66,17 @@ def points(rates: Sequence[float], width: int = 120, height: int = 28, top: floa
     top = max(*rates, top, 1.0)
     step = width / (len(rates) - 1)
     return " ".join(f"{at * step:.1f},{height - 1 - rate / top * (height - 3):.1f}" for at, rate in enumerate(rates))
+
+
+def ticks(counts: Sequence[float], width: int, height: int, top: float) -> str:
+    """A <path> of upright strokes beside points(), one for each that is not zero and at least 2 high to be seen."""
+    step, top = width / max(len(counts) - 1, 1), max(top, 1.0)
+    strokes = (
+        f"M{at * step:.1f},{height - 1}v-{max(2.0, count / top * (height - 3)):.1f}"
+        for at, count in enumerate(counts)
+        if count
+    )
+    return "".join(strokes)
 
 
 def spans(targets: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
