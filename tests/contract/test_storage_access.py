@@ -190,3 +190,15 @@ def test_notifications_are_kept(bucket: Any) -> None:
         bucket.client._connection.api_request(
             method="POST", path=f"/b/{bucket.name}/notificationConfigs", data={"topic": "t", "payload_format": "NONE"}
         )
+
+
+def test_a_policy_with_conditions_is_not_told_in_an_older_version(uniform: Any) -> None:
+    assert uniform.get_iam_policy(requested_policy_version=1).version == 1
+    policy = uniform.get_iam_policy(requested_policy_version=3)
+    policy.version = 3
+    condition = {"title": "t", "expression": "true"}
+    policy.bindings.append({"role": "roles/storage.objectViewer", "members": {"user:a@b.c"}, "condition": condition})
+    uniform.set_iam_policy(policy)
+    with pytest.raises(google.BadRequest, match="version 3"):
+        uniform.get_iam_policy(requested_policy_version=1)
+    assert uniform.get_iam_policy(requested_policy_version=3).version == 3

@@ -141,3 +141,22 @@ def test_bad_settings_are_refused_with_the_field(bucket: Any, client: Any) -> No
         with pytest.raises(google.BadRequest):
             client._connection.api_request(method="PATCH", path=bucket.path, data=body)
     assert client.get_bucket(bucket.name).metageneration == 1
+
+
+def test_what_a_place_and_another_owner_are_called(client: Any, shared_standin: Any, connect: Any) -> None:
+    kinds = {"eu": "multi-region", "nam4": "dual-region", "europe-west1": "region"}
+    for number, (location, kind) in enumerate(kinds.items()):
+        assert client.create_bucket(f"placed-{number}", location=location).location_type == kind
+    client.create_bucket("placed-pair", data_locations=["US-EAST1", "US-WEST1"], location="US")
+    assert client.get_bucket("placed-pair").location_type == "dual-region"
+    assert client.get_bucket("placed-0").generation > 1_500_000_000_000_000
+    with pytest.raises(google.Conflict, match="you already own it"):
+        client.create_bucket("placed-0")
+    with pytest.raises(google.Conflict, match="not available"):
+        connect(shared_standin.url, "somebody-else").create_bucket("placed-0")
+
+
+def test_deleted_buckets_are_nowhere(client: Any, bucket: Any) -> None:
+    assert list(client.list_buckets(soft_deleted=True)) == []
+    with pytest.raises(google.NotFound):
+        client.get_bucket(bucket.name, generation=bucket.generation, soft_deleted=True)

@@ -229,3 +229,15 @@ def test_the_command_shows_first_and_acts_with_now(client: Any, shared_standin: 
     assert _names(bucket) == []
     unknown = _invoke(shared_standin, "--now", "--bucket", "never-made")
     assert unknown.returncode != 0 and "does not exist" in unknown.stderr
+
+
+def test_a_rule_never_makes_an_object_warmer(client: Any, shared_standin: Any, bucket: Any) -> None:
+    for kept in ("ARCHIVE", "COLDLINE", "NEARLINE", "STANDARD", "REGIONAL"):
+        blob = bucket.blob(kept)
+        blob.storage_class = kept
+        blob.upload_from_string(b"")
+    bucket.add_lifecycle_set_storage_class_rule("COLDLINE", age=0)
+    bucket.patch()
+    shared_standin.post("/_local/lifecycle", {"bucket": bucket.name})
+    found = {blob.name: blob.storage_class for blob in client.list_blobs(bucket)}
+    assert found == {name: "ARCHIVE" if name == "ARCHIVE" else "COLDLINE" for name in found}

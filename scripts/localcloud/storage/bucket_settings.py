@@ -23,6 +23,7 @@ _FIXED = (
     "acl", "defaultObjectAcl", "softDeletePolicy",
 )  # fmt: skip
 _MULTI_REGIONS = ("US", "EU", "ASIA")
+_DUAL_REGIONS = ("ASIA1", "EUR4", "EUR5", "EUR7", "EUR8", "NAM4")
 # Within this time after it was switched on, uniform access can be switched off again.
 _UNIFORM_LOCK = timedelta(days=90)
 
@@ -31,8 +32,15 @@ def created(body: Mapping[str, Any], now: str) -> dict[str, Any]:
     """The settings of a new bucket. Raises ApiError 400."""
     given = {key: value for key, value in chosen(body).items() if value is not None}
     settings = {"location": "US", "storageClass": "STANDARD", **given}
-    settings["locationType"] = "multi-region" if settings["location"] in _MULTI_REGIONS else "region"
+    settings["locationType"] = _location_type(settings)
     return completed({}, settings, now)
+
+
+def _location_type(settings: Mapping[str, Any]) -> str:
+    """cloud.google.com/storage/docs/locations; a pair of regions is given by customPlacementConfig."""
+    if settings["location"] in _DUAL_REGIONS or (settings.get("customPlacementConfig") or {}).get("dataLocations"):
+        return "dual-region"
+    return "multi-region" if settings["location"] in _MULTI_REGIONS else "region"
 
 
 def patched(settings: Mapping[str, Any], body: Mapping[str, Any], now: str) -> dict[str, Any]:

@@ -47,7 +47,9 @@ class Buckets:
     async def _list(self, request: Request) -> Response:
         project, limit = _project(request), page_size(request.query)
         prefix, after = request.query.get("prefix", ""), request.query.get("pageToken", "")
-        found = self._store.index.buckets(project, prefix, after, limit + 1)
+        # Deleted buckets are not kept: none can be restored.
+        gone = truth(request.query.get("softDeleted"))
+        found = [] if gone else self._store.index.buckets(project, prefix, after, limit + 1)
         answer: dict[str, Any] = {"kind": "storage#buckets"}
         if found:
             answer["items"] = [shown_bucket(bucket, request) for bucket in found[:limit]]
@@ -66,6 +68,8 @@ class Buckets:
         return Response.of_json(shown_bucket(self._store.create_bucket(bucket), request))
 
     async def _get(self, request: Request) -> Response:
+        if truth(request.query.get("softDeleted")):
+            raise ApiError(404, f"No soft-deleted bucket: {request.params['bucket']}", "notFound")
         bucket = self._wanted(request, reading=True)
         return Response.of_json(shown_bucket(bucket, request), headers=(("etag", bucket.etag),))
 

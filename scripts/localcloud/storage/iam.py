@@ -37,6 +37,10 @@ class Iam:
 
     async def _get(self, request: Request) -> Response:
         bucket = self._store.bucket(request.params["bucket"])
+        version = integer(request.query, "optionsRequestedPolicyVersion")
+        if version is not None and version < bucket.policy["version"]:
+            text = f"The policy has conditions: ask for version {bucket.policy['version']}, not {version}."
+            raise ApiError(400, text, "invalid")
         return policy_answer(f"projects/_/buckets/{bucket.name}", bucket.policy)
 
     async def _set(self, request: Request) -> Response:

@@ -45,7 +45,7 @@ class Rule:
     def matches(self, subject: Subject, now: datetime) -> bool:
         """Whether the rule applies to a generation now."""
         record = subject.record
-        if self.kind == "SetStorageClass" and record.fields.get("storageClass") == self.storage_class:
+        if self.kind == "SetStorageClass" and not _colder(record, self.storage_class):
             return False
         return all(_holds(key, value, subject, now) for key, value in self.conditions.items())
 
@@ -55,6 +55,13 @@ class Rule:
         if "age" in found and now < moment(began) + timedelta(days=found["age"]):
             return False
         return _named(found, name)
+
+
+def _colder(record: Record, wanted: str) -> bool:
+    """Rules never make an object warmer (cloud.google.com/storage/docs/lifecycle#setstorageclass)."""
+    now = record.fields.get("storageClass", "STANDARD")
+    ranks = {name: rank for rank, name in enumerate(reversed(_CHEAPEST), 1)}
+    return bool(wanted != now and ranks.get(wanted, 0) >= ranks.get(now, 0))
 
 
 def rules(settings: Mapping[str, Any]) -> list[Rule]:

@@ -64,6 +64,7 @@ class Bucket:
             "name": self.name,
             "selfLink": f"{base_url}/storage/v1/b/{self.name}",
             "projectNumber": project_number(self.project),
+            "generation": str(round(datetime.fromisoformat(self.created).timestamp() * 1_000_000)),
             "metageneration": str(self.metageneration),
             "etag": self.etag,
             "timeCreated": self.created,

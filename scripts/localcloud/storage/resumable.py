@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from dataclasses import dataclass, field
+from typing import Any
 
 from scripts.localcloud.storage import fields
 from scripts.localcloud.storage.bodies import Discarded, Sink
@@ -45,10 +46,16 @@ class Sessions:
 
     async def begin(self, request: Request) -> Response:
         """Answer 200 with the session's address in Location. Raises what Target.of raises."""
-        await self._expire()
         resource = await request.json_object()
         content_type = request.headers.get("x-upload-content-type")
         resource.setdefault("contentType", content_type or fields.DEFAULT_TYPE)
+        key = await self.open(request, resource)
+        path = f"/upload/storage/v1/b/{request.params['bucket']}/o?uploadType=resumable&upload_id={key}"
+        return Response(headers=(("location", request.base_url + path), ("x-guploader-uploadid", key)))
+
+    async def open(self, request: Request, resource: dict[str, Any]) -> str:
+        """A new session for what a resource describes; its key. Raises what Target.of raises."""
+        await self._expire()
         total = integer(request.headers, "x-upload-content-length")
         target = Target.of(self._store, request, resource)
         with self._store.changing():
@@ -56,9 +63,7 @@ class Sessions:
             self._store.bodies.keep(session.sink.id)
             self._journal.begin(session.id, target, total, session.sink.id, self._now())
         self._open[session.id] = session
-        query = f"uploadType=resumable&upload_id={session.id}"
-        location = f"{request.base_url}/upload/storage/v1/b/{target.bucket}/o?{query}"
-        return Response(headers=(("location", location), ("x-guploader-uploadid", session.id)))
+        return session.id
 
     async def carry_on(self, key: str, request: Request) -> Response:
         """Bytes, a question how far it got, or a cancellation. Raises ApiError 404 for an unknown session."""

@@ -40,7 +40,7 @@ class StorageRoom:
         self.store = store = Store(context)
         journal = Journal(context.db)
         self._uploads = Uploads(store, journal)
-        self._xml = Xml(store, journal)
+        self._xml = Xml(store, journal, self._uploads.sessions)
         self._lifecycle = Lifecycle(store, self._xml.multiparts)
         folders = ManagedFolders(store)
         self._parts = (

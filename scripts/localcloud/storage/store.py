@@ -75,8 +75,11 @@ class Store:
     def create_bucket(self, bucket: Bucket) -> Bucket:
         """Raises ApiError 409 when the name is taken."""
         with self.context.db.transaction():
-            if self.index.bucket(bucket.name) is not None:
+            taken = self.index.bucket(bucket.name)
+            if taken is not None:
                 text = "Your previous request to create the named bucket succeeded and you already own it."
+                if taken.project != bucket.project:
+                    text = "The requested bucket name is not available. Please select a different name and try again."
                 raise ApiError(409, text, "conflict")
             self.index.put_bucket(bucket)
         return bucket

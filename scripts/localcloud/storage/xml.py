@@ -6,17 +6,19 @@ rules. cloud.google.com/storage/docs/xml-api/reference-methods
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
-from scripts.localcloud.storage import encryption, fields
+from scripts.localcloud.storage import access, encryption, fields, xml_conditions
 from scripts.localcloud.storage.bodies import Discarded
 from scripts.localcloud.storage.conditions import Conditions, integer
 from scripts.localcloud.storage.journal import Journal
 from scripts.localcloud.storage.media import media
 from scripts.localcloud.storage.names import check_object
 from scripts.localcloud.storage.records import Record
+from scripts.localcloud.storage.resumable import Sessions
 from scripts.localcloud.storage.store import Store
 from scripts.localcloud.storage.target import Target, keys
 from scripts.localcloud.storage.xml_format import answering, document, element, etag, group, time, trouble
@@ -38,6 +40,11 @@ _FIELDS = {
     "x-goog-storage-class": "storageClass",
 }
 _META = "x-goog-meta-"
+_ACLS = {
+    "authenticated-read": "authenticatedRead", "bucket-owner-full-control": "bucketOwnerFullControl",
+    "bucket-owner-read": "bucketOwnerRead", "private": "private", "project-private": "projectPrivate",
+    "public-read": "publicRead",
+}  # fmt: skip
 # Views of a bucket or an object that are asked for by a parameter without value.
 _VIEWS = (
     "acl", "billing", "compose", "cors", "defaultObjectAcl", "encryption", "encryptionConfig", "lifecycle", "location",
@@ -48,8 +55,9 @@ _VIEWS = (
 class Xml:
     """The routes of the XML API; whatever no other room's path is is a bucket's."""
 
-    def __init__(self, store: Store, journal: Journal) -> None:
+    def __init__(self, store: Store, journal: Journal, sessions: Sessions) -> None:
         self._store = store
+        self._sessions = sessions
         self.multiparts = Multiparts(store, journal)
 
     def routes(self) -> list[Route]:
@@ -84,6 +92,10 @@ class Xml:
         _translate(request)
         if "uploads" in request.query or "uploadId" in request.query:
             return await self.multiparts.answer(request, resource(request))
+        if "upload_id" in request.query:
+            return await self._resumed(request)
+        if _view(request) not in ("", "acl"):
+            raise trouble(400, "InvalidArgument", f"The stand-in does not imitate ?{_view(request)}; use the JSON API.")
         if _view(request):
             return self._acl(self._store.find(bucket, name, integer(request.query, "generation")), request)
         match request.method:
@@ -93,6 +105,8 @@ class Xml:
                 return await self._put(request)
             case "DELETE":
                 return self._delete(request)
+            case "POST" if request.headers.get("x-goog-resumable", "").lower() == "start":
+                return await self._begun(request)
         raise _not_allowed(request)
 
     def _named(self, request: Request) -> str:
@@ -106,14 +120,35 @@ class Xml:
         record = self._store.find(
             request.params["bucket"], request.params["object"], integer(request.query, "generation")
         )
-        conditions = Conditions.of(request.query, headers=request.headers)
-        conditions.check(record.generation, record.metageneration, etag(record), reading=True)
+        xml_conditions.check_read(record, request)
         answer = media(self._store, record, request)
         kept = tuple(pair for pair in answer.headers if pair[0] != "etag")
         answer.headers = (*kept, ("etag", f'"{etag(record)}"'), *_metadata(record))
         return _overridden(answer, request)
 
+    async def _begun(self, request: Request) -> Response:
+        """A resumable upload; its session's address needs no signature.
+
+        cloud.google.com/storage/docs/xml-api/post-object-resumable
+        """
+        await request.read()
+        key = await self._sessions.open(request, resource(request))
+        path = f"/{request.params['bucket']}/{quote(request.params['object'])}?upload_id={key}"
+        return Response(201, headers=(("location", request.base_url + path), ("x-guploader-uploadid", key)))
+
+    async def _resumed(self, request: Request) -> Response:
+        """Bytes, a question or a cancellation (204 here) of a resumable upload."""
+        answer = await self._sessions.carry_on(request.query["upload_id"], request)
+        if request.method == "DELETE":
+            return Response(204)
+        if answer.status != 200 or not isinstance(answer.body, bytes):
+            return answer
+        made = json.loads(answer.body)
+        record = self._store.find(made["bucket"], made["name"], int(made["generation"]))
+        return Response(headers=_made(record), content_type="text/html; charset=UTF-8")
+
     async def _put(self, request: Request) -> Response:
+        xml_conditions.for_change(self._store.index.find(request.params["bucket"], request.params["object"]), request)
         if "x-goog-copy-source" in request.headers:
             return self._copy(request)
         target = Target.of(self._store, request, resource(request))
@@ -129,24 +164,38 @@ class Xml:
         return Response(headers=_made(record), content_type="text/html; charset=UTF-8")
 
     def _copy(self, request: Request) -> Response:
-        where, _, generation = unquote(request.headers["x-goog-copy-source"]).lstrip("/").partition("#")
-        bucket, slash, name = where.partition("/")
-        if not slash or not name:
-            raise trouble(400, "InvalidArgument", f"x-goog-copy-source: expected BUCKET/OBJECT, found {where[:200]!r}")
-        wanted = request.headers.get("x-goog-copy-source-generation") or generation or None
-        source = self._store.find(bucket, name, integer({"generation": wanted}, "generation"))
-        encryption.check(source, encryption.key_of(request.headers, encryption.SOURCE))
+        source = self._source(request)
+        bucket = self._store.bucket(request.params["bucket"])
         chosen = {key: value for key, value in source.fields.items() if key not in fields.OF_ONE_GENERATION}
+        if bucket.name != source.bucket:
+            chosen.pop("storageClass", None)  # the target bucket's default
         if request.headers.get("x-goog-metadata-directive", "COPY").upper() == "REPLACE":
             chosen = fields.given(resource(request))
-        chosen = {**chosen, **keys(request)}
+        elif "x-goog-storage-class" in request.headers:
+            chosen.update(fields.given({"storageClass": request.headers["x-goog-storage-class"]}))
+        chosen = {**chosen, **keys(request), **access.of_object(bucket, request.query, {})}
         conditions = Conditions.of(request.query)
-        record = self._store.copy(source, request.params["bucket"], request.params["object"], chosen, conditions)
+        record = self._store.copy(source, bucket.name, request.params["object"], chosen, conditions)
         children = [element("LastModified", time(record.updated)), element("ETag", f'"{etag(record)}"')]
         return document("CopyObjectResult", children, headers=_made(record)[1:])
 
+    def _source(self, request: Request) -> Record:
+        """What a copy is made of. Raises ApiError 400, 404 or 412."""
+        where = unquote(_text(request.headers["x-goog-copy-source"])).lstrip("/")
+        bucket, slash, name = where.partition("/")
+        if not slash or not name:
+            raise trouble(400, "InvalidArgument", f"x-goog-copy-source: expected BUCKET/OBJECT, found {where[:200]!r}")
+        if self._store.index.bucket(bucket) is None:
+            raise trouble(404, "NoSuchBucket", "The specified bucket does not exist.")
+        generation = {"generation": request.headers.get("x-goog-copy-source-generation")}
+        source = self._store.find(bucket, name, integer(generation, "generation"))
+        xml_conditions.check_source(source, request.headers)
+        encryption.check(source, encryption.key_of(request.headers, encryption.SOURCE))
+        return source
+
     def _delete(self, request: Request) -> Response:
         bucket, name = request.params["bucket"], request.params["object"]
+        xml_conditions.for_change(self._store.index.find(bucket, name), request)
         conditions = Conditions.of(request.query)
         self._store.delete(bucket, name, integer(request.query, "generation"), conditions)
         return Response(204)
@@ -193,6 +242,12 @@ def _translate(request: Request) -> None:
     for header, key in _CONDITIONS.items():
         if header in request.headers:
             request.query[key] = request.headers[header]
+    wanted = request.headers.get("x-goog-acl")
+    if wanted is not None:
+        if wanted not in _ACLS:
+            text = f"x-goog-acl: {wanted[:100]!r} is no predefined ACL of objects; expected one of {', '.join(_ACLS)}"
+            raise trouble(400, "InvalidArgument", text)
+        request.query["predefinedAcl"] = _ACLS[wanted]
 
 
 def _check_age(request: Request, now_s: float) -> None:
@@ -244,7 +299,11 @@ def _metadata(record: Record) -> list[tuple[str, str]]:
     fit = {
         key: text for key, text in given.items() if key.isascii() and key.replace("-", "").replace("_", "").isalnum()
     }
-    return [(_META + key, text.encode().decode("latin-1")) for key, text in fit.items() if text.isprintable()]
+    found = [(_META + key, text.encode().decode("latin-1")) for key, text in fit.items() if text.isprintable()]
+    for key, header in (("customTime", "x-goog-custom-time"), ("componentCount", "x-goog-component-count")):
+        if key in record.fields:
+            found.append((header, str(record.fields[key])))
+    return found
 
 
 def _made(record: Record) -> tuple[tuple[str, str], ...]:
