@@ -7,7 +7,7 @@ sys.dont_write_bytecode = False
 
 from invoke.collection import Collection  # noqa: E402
 
-from scripts.tasks import cache, deploy, doctor, local, logs, render, schedule, status, sync  # noqa: E402
+from scripts.tasks import _usage, cache, deploy, doctor, local, logs, render, schedule, status, sync  # noqa: E402
 
 namespace = Collection(
     deploy.deploy,
@@ -20,3 +20,4 @@ namespace = Collection(
     schedule=Collection.from_module(schedule),
     local=Collection.from_module(local),
 )
+_usage.install(namespace)

@@ -48,7 +48,7 @@ def check_version(text: str, place: str = "version") -> str:
     if not is_version(text):
         raise BadInput(
             f"{place}: {_shown(text)} is not a version name (expected a form like 20261120T020000Z-3f9a1c2b)",
-            "Run: ./dev invoke cache.list --env ENVIRONMENT to see the versions.",
+            "Run: ./dev invoke cache.list --env ENVIRONMENT",
         )
     return text
 

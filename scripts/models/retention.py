@@ -62,7 +62,7 @@ class Pruning:
         if self.leftovers:
             bytes_ = sum(info.size_bytes for info in self.leftovers)
             found.append(Change(Action.DELETE, ".tmp/", "", f"{size(bytes_)} of interrupted syncs"))
-        return Plan(f"prune: frees {size(self.freed_bytes)}", tuple(found))
+        return Plan(f"prune to free {size(self.freed_bytes)}" if found else "prune", tuple(found))
 
 
 def reasons(seen: Shelf, keep: int, taken: Sequence[str], live: Collection[str]) -> dict[str, tuple[str, ...]]:

@@ -77,6 +77,9 @@ def plan_resume(target: Target) -> Plan:
 
 def plan_pin(target: Target, version: str, *, keep: bool) -> Plan:
     """Pinning a complete version, or letting it go. Raises BadInput for no version name, NotFound for none there."""
+    if not version:
+        known = f"Run: ./dev invoke cache.list --env {target.environment}"
+        raise BadInput("--version: found nothing, expected the name of a version", known)
     layout.check_version(version, "--version")
     seen = shelf.survey(target.bucket)
     if keep and not seen.is_complete(version):
@@ -163,7 +166,9 @@ class KeyUse:
 
     def cells(self) -> list[str]:
         """The row of `cache.keys`."""
-        span = f"{self.serials[-1]}–{self.serials[0]} ({len(self.serials)})" if self.serials else "none"
+        span = f"{len(self.serials)}: serial {self.serials[0]}" if self.serials else "none"
+        if len(self.serials) > 1:
+            span = f"{len(self.serials)}: serials {self.serials[-1]} to {self.serials[0]}"
         words = [word for word, there in (("signs", self.signs), ("signed the active version", self.active)) if there]
         return [self.key_id, ", ".join(words) or "trusted", span]
 

@@ -13,7 +13,7 @@ from scripts.units import size
 
 SEEN_TIMEOUT_S = 15.0
 LIMIT = 10_000
-HEADERS = ("instance", "cache", "reason", "version", "loaded", "pulled")
+HEADERS = ("instance", "cache", "reason", "version", "serial", "loaded", "pulled")
 SHOWN = 10
 
 
@@ -38,8 +38,9 @@ class Instance:
     def cells(self) -> list[str]:
         """The instance as a row of the table of instances."""
         verdict = "hit" if self.cache_hit else "miss"
-        version = f"{self.version}, serial {self.serial}" if self.version else "none"
-        return [self.id[:12], verdict, self.reason, version, size(self.served_bytes), size(self.upstream_bytes)]
+        serial = str(self.serial) if self.version else ""
+        sizes = (size(self.served_bytes), size(self.upstream_bytes))
+        return [self.id[:12], verdict, self.reason, self.version or "none", serial, *sizes]
 
 
 def of_revision(target: Target, revision: str) -> list[Instance]:
@@ -110,7 +111,7 @@ def table(instances: Sequence[Instance]) -> tuple[Sequence[str], list[list[str]]
     rest = instances[SHOWN:]
     if rest:
         hits = f"{sum(instance.cache_hit for instance in rest)} hits"
-        rows.append([f"{len(rest)} more", hits, "", "", size(sum(item.served_bytes for item in rest)), ""])
+        rows.append([f"{len(rest)} more", hits, "", "", "", size(sum(item.served_bytes for item in rest)), ""])
     return HEADERS, rows
 
 

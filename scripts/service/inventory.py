@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from scripts.errors import SYNC, BadInput, NotFound
-from scripts.models import copies, layout, statements
+from scripts.models import copies, holds, layout, statements
 from scripts.models import manifest as manifests
 from scripts.models.gate import Look
 from scripts.models.manifest import Manifest
@@ -31,10 +31,11 @@ class Version:
     size_bytes: int
     models: tuple[str, ...]
     problem: str
+    pinned: bool = False
 
     def cells(self) -> list[str]:
         """The row of `cache.list`."""
-        marks = [word for word, there in (("active", self.active), ("held", self.held)) if there]
+        marks = [word for word in ("active", "held", "pinned") if getattr(self, word)]
         state = self.problem or ", ".join(marks) or "complete"
         serials = str(self.serials[0]) if self.serials else "none"
         if len(self.serials) > 1:
@@ -71,18 +72,31 @@ def survey(target: Target) -> Inventory:
     held = look.hold.version if look.hold else ""
     active = look.reading.trusted.version if look.reading.trusted else ""
     damaged = [problem.object for problem in look.problems]
+    pins = _pins(target)
     versions = [
         _version(target, name, name == active, name == held, named.get(name, ()), f"{name}.done" in listed)
         for name in names
         if layout.is_version(name)
     ]
     versions = [
-        replace(item, problem=item.problem or "damaged") if any(item.name in name for name in damaged) else item
+        replace(
+            item,
+            pinned=item.name in pins,
+            problem=item.problem or ("damaged" if any(item.name in name for name in damaged) else ""),
+        )
         for item in versions
     ]
     told = dict.fromkeys((*look.problems, *problems))
     advised = tuple(replace(problem, remedy=target.advice(problem.remedy)) for problem in told)
     return Inventory(target.bucket.name, tuple(versions), advised)
+
+
+def _pins(target: Target) -> tuple[str, ...]:
+    """The pinned versions; that holds.json cannot be read is told with the problems of the active version."""
+    try:
+        return holds.read(target.bucket).pins
+    except BadInput:
+        return ()
 
 
 def checked(target: Target) -> Look:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from scripts.cloud import connect, standin
-from scripts.errors import ExitCode
+from scripts.errors import ExitCode, NotFound
 from scripts.settings import load
 
 TIMEOUT_S = 600.0
@@ -20,7 +20,11 @@ def run(bucket: str = "", *, now: bool) -> dict[str, Any]:
     """
     url = connect.standin_url(load.rehearsal_endpoint())
     body = {"bucket": bucket, "dry_run": not now}
-    found: dict[str, Any] = standin.call(url, "/_local/lifecycle", body, timeout_s=TIMEOUT_S)
+    try:
+        found: dict[str, Any] = standin.call(url, "/_local/lifecycle", body, timeout_s=TIMEOUT_S)
+    except NotFound:
+        text = f"--bucket: there is no bucket {bucket!r} in the stand-in"
+        raise NotFound(text, "Run: ./dev invoke local.status") from None
     return found
 
 
@@ -38,6 +42,8 @@ def told(found: dict[str, Any]) -> list[str]:
         more = sum(report[key] for key in _COUNTS) - _SHOWN
         if more > 0:
             lines.append(f"  and {more} more")
+    if found["dry_run"] and exit_code(found):
+        lines.append("Carry it out: ./dev invoke local.lifecycle --now")
     return lines or ["no bucket has lifecycle rules"]
 
 

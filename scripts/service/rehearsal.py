@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -114,26 +113,6 @@ def _add(url: str, name: str, count: int, project_id: str) -> dict[str, Any]:
         raise OpsError(text, "Run: ./dev invoke logs --env ENV")
     ids = [str(item["id"]) for item in told["instances"]]
     return {"service": name, "revision": told["revision"], "started": ids}
-
-
-def rows(found: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """A report of the stand-in as names and values: nested names like storage.buckets, one row for each list item."""
-    pairs: list[tuple[str, str]] = []
-    for key, value in found.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping) and value:
-            pairs += rows(value, f"{name}.")
-        elif isinstance(value, list) and value:
-            pairs += [(name, _text(item)) for item in value]
-        else:
-            pairs.append((name, _text(value)))
-    return pairs
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name} {str(item)[:40]}" for name, item in value.items() if item not in ("", None))
-    return str(value) if value not in ([], {}) else "none"
 
 
 def _cloud_run_names(service: str) -> list[str]:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from scripts.cloud import connect, standin
 from scripts.errors import BadInput, ExitCode
 from scripts.settings import load
+from scripts.units import size
 
 _TEXTS = ("on", "kind", "bucket", "object", "instance")
 _FRACTIONS = ("probability", "delay_s")
-_UNITS = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
 Table = tuple[Sequence[str], list[list[str]]]
 
 
 def requests(asked: Mapping[str, str]) -> dict[str, Any]:
     """What the request log holds: {requests, matched} or {summary, matched}. Raises BadInput, Unreachable."""
     query = urlencode({key: value for key, value in asked.items() if value})
-    found: dict[str, Any] = standin.call(_url(), f"/_local/requests?{query}")
+    with _named("local.requests"):
+        found: dict[str, Any] = standin.call(_url(), f"/_local/requests?{query}")
     return found
 
 
@@ -34,14 +38,16 @@ def requests_table(found: Mapping[str, Any]) -> Table:
 def requests_line(found: Mapping[str, Any]) -> str:
     """How many of the calls that match are shown."""
     shown = len(found.get("summary", found.get("requests", ())))
-    what = "sums of" if "summary" in found else "of"
-    return f"{shown} {what} {found['matched']} calls"
+    if "summary" in found:
+        return f"{found['matched']} calls"
+    return f"{shown} of {found['matched']} calls"
 
 
 def fault(asked: Mapping[str, str], *, dry_run: bool = False) -> dict[str, Any]:
     """Set a fault; with dry_run only look whether it could be. Raises BadInput naming what is wrong with it."""
     body: dict[str, Any] = {key: _typed(key, value) for key, value in asked.items()}
-    found: dict[str, Any] = standin.call(_url(), "/_local/faults", body | ({"dry_run": True} if dry_run else {}))
+    with _named("local.fault"):
+        found: dict[str, Any] = standin.call(_url(), "/_local/faults", body | ({"dry_run": True} if dry_run else {}))
     return {"dry_run": dry_run, "set": [found]}
 
 
@@ -67,7 +73,8 @@ def told(found: Mapping[str, Any]) -> list[str]:
     would = "would " if found["dry_run"] else ""
     if "set" in found:
         return [f"{would}set {'' if would else each['id'] + ': '}{_meant(each)}" for each in found["set"]]
-    lines = [f"{would}clear {each['id']}: {_meant(each)}; it {_happened(each)}" for each in found["cleared"]]
+    verb = "would clear" if would else "cleared"
+    lines = [f"{verb} {each['id']}: {_meant(each)}; {_happened(each)}" for each in found["cleared"]]
     return lines or ["no fault is set"]
 
 
@@ -110,7 +117,7 @@ def _when(each: Mapping[str, Any]) -> str:
 
 
 def _happened(each: Mapping[str, Any]) -> str:
-    return f"saw {each['seen']} calls and happened {each['fired']} times"
+    return f"seen {each['seen']}, fired {each['fired']}"
 
 
 def _typed(key: str, value: str) -> Any:
@@ -121,16 +128,33 @@ def _typed(key: str, value: str) -> Any:
         return float(value) if key in _FRACTIONS else int(value)
     except ValueError:
         expected = "a number" if key in _FRACTIONS else "a whole number"
-        raise BadInput(f"--{key.replace('_', '-')}: found {value!r}, expected {expected}", "Correct it.") from None
+        option = f"--{key.replace('_', '-')}"
+        raise BadInput(f"{option}: found {value!r}, expected {expected}", f"For example: {option} 3") from None
+
+
+@contextlib.contextmanager
+def _named(task: str) -> Iterator[None]:
+    """Tell a value that the stand-in refuses by its option, which has the name of the field."""
+    try:
+        yield
+    except BadInput as error:
+        field, colon, rest = error.message.partition(": ")
+        named = f"--{field.replace('_', '-')}: {rest}" if colon and re.fullmatch("[a-z_]+", field) else error.message
+        raise BadInput(named, f"Run: ./dev invoke --help {task}") from None
 
 
 def _call(each: Mapping[str, Any]) -> list[str]:
     name = f"{each['bucket']}/{each['object']}" if each["object"] else each["bucket"]
     caller = each["instance"] or (each["account"] if "@" in each["account"] else each["agent"].partition(" ")[0])
     return [
-        each["time"][:23], each["operation"], name or each["path"], str(each["status"] or "none"),
-        _size(each["bytes_in"]), _size(each["bytes_out"]), f"{each['ms']:.1f}", caller, each["fault"],
+        _moment(each["time"]), each["operation"], name or each["path"], str(each["status"] or "none"),
+        size(each["bytes_in"]), size(each["bytes_out"]), f"{each['ms']:.1f}", caller, each["fault"],
     ]  # fmt: skip
+
+
+def _moment(time: str) -> str:
+    """The time of day, with the date where it is not today's."""
+    return time[11:23] if time[:10] == datetime.now(UTC).date().isoformat() else time[:23]
 
 
 def _sums(found: Sequence[Mapping[str, Any]]) -> Table:
@@ -138,18 +162,11 @@ def _sums(found: Sequence[Mapping[str, Any]]) -> Table:
     heads = (kind, "calls", "in", "out", "errors", "p50 ms", "p95 ms")
     return heads, [
         [
-            each[kind] or "(none)", str(each["count"]), _size(each["bytes_in"]), _size(each["bytes_out"]),
+            each[kind] or "(none)", str(each["count"]), size(each["bytes_in"]), size(each["bytes_out"]),
             str(each["errors"]), f"{each['p50_ms']:.1f}", f"{each['p95_ms']:.1f}",
         ]
         for each in found
     ]  # fmt: skip
-
-
-def _size(size_bytes: int) -> str:
-    for unit, many in _UNITS:
-        if size_bytes >= many:
-            return f"{size_bytes / many:.1f} {unit}"
-    return f"{size_bytes} B"
 
 
 def _url() -> str:

@@ -56,18 +56,13 @@ class Work(ABC):
         """What is about to be done."""
 
     @property
-    def idle(self) -> bool:
-        """Nothing is to be done."""
-        return self.plan.empty
-
-    @property
     def exit_code(self) -> ExitCode:
         """The exit code of a command that did what it planned."""
         return ExitCode.OK
 
     @abstractmethod
     def carry_out(self, talk: Talk) -> Done:
-        """Do it. Raises what the clients raise."""
+        """Do it, and say how it is then, also where nothing was to be done. Raises what the clients raise."""
 
 
 class Rolling(Work):
@@ -88,13 +83,11 @@ class Rolling(Work):
     def plan(self) -> Plan:
         return self.todo.plan()
 
-    @property
-    def idle(self) -> bool:
-        """Never: the service may not have followed yet."""
-        return False
-
     def carry_out(self, talk: Talk) -> Done:
-        """Bucket first, then the service. Raises what either raises; what was done in the bucket stays."""
+        """Bucket first, then the service, which may not have followed an earlier rollback yet.
+
+        Raises what either raises; what was done in the bucket stays.
+        """
         steps, todo = Steps(talk), self.todo
         active = todo.to
         if not self.plan.empty:
@@ -138,10 +131,11 @@ class Pruner(Work):
 
     def carry_out(self, talk: Talk) -> Done:
         """Remove them."""
-        steps = Steps(talk)
-        with steps.step("prune") as step:
-            freed_bytes = cache.prune(self.target, self.todo, self._decide, talk.progress)
-            step.outcome = f"freed {size(freed_bytes)}"
+        freed_bytes = 0
+        if not self.plan.empty:
+            with Steps(talk).step("prune") as step:
+                freed_bytes = cache.prune(self.target, self.todo, self._decide, talk.progress)
+                step.outcome = f"freed {size(freed_bytes)}"
         gone = [item.version for item in self.todo.doomed]
         fields = (("removed", ", ".join(gone) or "none"), ("freed", size(freed_bytes)))
         result = {"removed": gone, "freed_bytes": freed_bytes, "kept": {k: list(v) for k, v in self.todo.kept.items()}}
@@ -173,10 +167,10 @@ class Mender(Work):
 
     def carry_out(self, talk: Talk) -> Done:
         """Bring it back."""
-        steps = Steps(talk)
-        with steps.step("repair") as step:
-            cache.carry_out_repair(self.target, self.todo, talk.progress)
-            step.outcome = f"{len(self.todo.fixes)} objects"
+        if not self.plan.empty:
+            with Steps(talk).step("repair") as step:
+                cache.carry_out_repair(self.target, self.todo, talk.progress)
+                step.outcome = f"{len(self.todo.fixes)} objects"
         active = self.todo.active
         named = f"{active.version}, serial {active.serial}" if active else "none"
         fields = (("written", str(len(self.todo.fixes))), ("lost", str(len(self.todo.lost))), ("active version", named))

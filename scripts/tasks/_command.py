@@ -8,23 +8,28 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from inspect import cleandoc
 from typing import TYPE_CHECKING, Any
 
 from invoke.exceptions import Exit
 from invoke.tasks import Task
 from invoke.tasks import task as invoke_task
 
+from scripts.tasks._usage import Whole
+
 if TYPE_CHECKING:
     from types import FrameType
+
+    from invoke.parser.argument import Argument
 
     from scripts.settings.model import Settings
     from scripts.tasks._screen import Screen
 
 HELP = {
-    "env": "environment: a file in environments/ (default: $MODELSHELF_ENV); --environment means the same",
+    "env": "environment: a file in environments/ (default: $MODELSHELF_ENV)",
     "service": "service of the environment, by its short name",
-    "dry_run": "print what would be done and change nothing; exit 2 when something would change, else 0",
-    "json": "print the result as one JSON document on standard output; everything else goes to standard error",
+    "dry_run": "print what would be done, and change nothing",
+    "json": "print one JSON document alone on standard output, all else on standard error",
     "yes": "do not ask",
 }
 
@@ -43,6 +48,16 @@ class Command(Task):  # type: ignore[type-arg]
             options["names"] = ["env", "environment", "e"]
         return options
 
+    def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
+        """Invoke's arguments; those that are whole numbers say so when they get something else."""
+        texts = dict(self.help)  # Invoke takes them out: the second who asks would find none
+        arguments: list[Argument] = super().get_arguments(ignore_unknown_help)
+        self.help = texts
+        for argument in arguments:
+            if argument.kind is int:
+                argument.__class__ = Whole
+        return arguments
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         with guarded():
             code = super().__call__(*args, **kwargs)
@@ -52,15 +67,21 @@ class Command(Task):  # type: ignore[type-arg]
 
 
 def command(
-    help: dict[str, str] | None = None, name: str | None = None, optional: tuple[str, ...] = ()
+    help: dict[str, str] | None = None,
+    name: str | None = None,
+    optional: tuple[str, ...] = (),
+    exits: dict[int, str] | None = None,
 ) -> Callable[[Callable[..., Any]], Any]:
     """Make a function a task; help texts of common options are added, and every option must have one.
 
-    optional: options that may stand without a value, which is then True.
+    optional: options that may stand without a value, which is then True. exits: what its own exit codes mean.
     """
 
     def make(body: Callable[..., Any]) -> Any:
         options = body.__code__.co_varnames[1 : body.__code__.co_argcount]
+        codes = {0: "done"} | ({2: "--dry-run: something would change"} if "dry_run" in options else {}) | (exits or {})
+        told = "; ".join(f"{code} {codes[code]}" for code in sorted(codes))
+        body.__doc__ = f"{cleandoc(body.__doc__ or '')}\n\nExit codes: {told}."
         texts = {option: (help or {}).get(option) or HELP[option] for option in options}
         made = invoke_task(
             klass=Command, help=texts, name=name, positional=[], optional=optional, auto_shortflags=False

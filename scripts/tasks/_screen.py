@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from scripts.plan import Plan
 
 Row = tuple[str, str]
+_NUMBER = re.compile(r"-?[0-9.]*( (B|KiB|MiB|GiB|ms|s))?")
 Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 
 
@@ -90,23 +92,40 @@ class Screen:
         self._put(self._stream, framed)
 
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """A table; in a pipe aligned columns without frames; of no rows nothing is shown."""
+        """A table, numbers to the right; in a pipe aligned columns without frames; of no rows nothing is shown."""
         if not rows:
             return
+        numbers = {
+            column
+            for column in range(len(headers))
+            if any(row[column] for row in rows) and all(_NUMBER.fullmatch(row[column]) for row in rows)
+        }
         if self._consoles[self._stream] is not None:
             from rich import box
             from rich.table import Table
             from rich.text import Text
 
-            table = Table(*headers, box=box.SIMPLE_HEAD, header_style="dim")
+            compact: Any = {"show_edge": False, "pad_edge": False, "padding": (0, 1, 0, 0)}
+            table = Table(box=box.SIMPLE_HEAD, header_style="dim", **compact)
+            shown = [number for number in range(len(headers)) if any(row[number] for row in rows)]
+            for number in shown:
+                # What identifies a row and what is a number stays in one piece; the rest is folded, nothing is cut off.
+                fixed = number == 0 or number in numbers
+                side: Any = "right" if number in numbers else "left"
+                table.add_column(headers[number], justify=side, no_wrap=fixed, overflow="fold")
             for row in rows:
-                table.add_row(*(Text(cell, style=_CELLS.get(cell, "")) for cell in row))
-            self._put(self._stream, table)
+                table.add_row(*(Text(row[number], style=_CELLS.get(row[number], "")) for number in shown))
+            for thing in ("", table, ""):
+                self._put(self._stream, thing)
             return
         every = [headers, *rows]
         widths = [max(len(row[column]) for row in every) for column in range(len(headers))]
         for row in every:
-            self.line("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+            cells = [
+                cell.rjust(widths[column]) if column in numbers else cell.ljust(widths[column])
+                for column, cell in enumerate(row)
+            ]
+            self.line("  ".join(cells).rstrip())
 
     def result(self, value: Any) -> None:
         """The result of a command asked for with --json."""
@@ -126,11 +145,13 @@ class Screen:
 
     def confirm_plan(self, plan: Plan, yes: bool) -> None:
         """Show what is about to be done, and ask. Nothing is asked where nothing is to be done."""
+        if plan.empty:
+            self.note(f"{plan.title}: nothing to change")
+            return
         self.note(plan.title)
         for line in plan.lines():
             self.note(f"  {line}")
-        if not plan.empty:
-            self.confirm(f"do this ({plan.title})", yes)
+        self.confirm(f"do this ({plan.title})", yes)
 
     def _ended(self, title: str, outcome: str, seconds: float, mark: tuple[str, str] = ("✓", "green")) -> None:
         if self._spinner is not None:
@@ -176,9 +197,20 @@ class Screen:
 
 def show_plan(screen: Screen, plan: Plan) -> int:
     """Print what a command would do; the exit code of --dry-run: 2 when it would change something, else 0."""
-    screen.lines([f"{plan.title}:", *(f"  {line}" for line in plan.lines())] if plan.empty else plan.lines())
+    _told(screen, plan)
     screen.result({**plan.as_json(), "would_change": not plan.empty})
     return 0 if plan.empty else 2
+
+
+def show_done(screen: Screen, plan: Plan) -> int:
+    """Print what a command did, in the words of its plan; the exit code is 0."""
+    _told(screen, plan)
+    screen.result({**plan.as_json(), "changed": not plan.empty})
+    return 0
+
+
+def _told(screen: Screen, plan: Plan) -> None:
+    screen.lines([f"{plan.title}: nothing to change"] if plan.empty else plan.lines())
 
 
 def show_error(message: str, remedy: str) -> None:

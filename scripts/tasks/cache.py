@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 @command(name="list")
 def list_versions(c: Any, env: str = "", json: bool = False) -> None:
-    """List the versions of the models: which is active, held, complete, and what was not believed."""
+    """List the versions of the models, and the state of each.
+
+    Also what in the bucket was not believed, and what to do about it.
+    """
     from scripts.service import inventory, target
 
     screen, settings = begin(env, json)
@@ -28,7 +31,7 @@ def list_versions(c: Any, env: str = "", json: bool = False) -> None:
 
 @command(help={"files": "also list every file of the version"})
 def show(c: Any, env: str = "", files: bool = False, json: bool = False) -> None:
-    """Show the active version: who signed it, when and why, its models, and whether its copies are in step."""
+    """Show the active version: its signature, models and copies."""
     from scripts.service import inventory, target
 
     screen, settings = begin(env, json)
@@ -44,10 +47,14 @@ def show(c: Any, env: str = "", files: bool = False, json: bool = False) -> None
     help={
         "full": "read every file back and compare its SHA-256, not only sizes and checksums",
         "version": "verify this version instead of the active one",
-    }
+    },
+    exits={2: "something is wrong, or nothing may serve"},
 )
 def verify(c: Any, env: str = "", full: bool = False, version: str = "", json: bool = False) -> int:
-    """Verify the models in the bucket: signature, manifest, .done, every file. Exit 2 when something is wrong."""
+    """Verify the models in the bucket against what was signed.
+
+    Signature, manifest, .done and every file; changes nothing.
+    """
     from scripts.service import checkup
 
     screen, settings = begin(env, json)
@@ -70,7 +77,10 @@ def rollback(
     c: Any, env: str = "", to: str = "", generation: int = 0, reason: str = "", service: str = "tabular",
     dry_run: bool = False, yes: bool = False, json: bool = False,
 ) -> int:  # fmt: skip
-    """Make an earlier version active and hold there, and wait until every instance serves it."""
+    """Make an earlier version active, and hold there.
+
+    Ends when every instance serves it. No sync replaces it until cache.resume.
+    """
     from scripts.service import upkeep
 
     screen, settings = begin(env, json)
@@ -79,14 +89,17 @@ def rollback(
 
 @command()
 def resume(c: Any, env: str = "", dry_run: bool = False, json: bool = False) -> int:
-    """Lift the hold of a rollback: syncs publish again. The active version stays until the next sync."""
+    """Lift the hold of a rollback: syncs publish again.
+
+    The active version stays until the next sync.
+    """
     from scripts.service import upkeep
 
     return _holds(env, json, dry_run, upkeep.resume)
 
 
 @command(help={"version": "a complete version: see cache.list"})
-def pin(c: Any, version: str, env: str = "", dry_run: bool = False, json: bool = False) -> int:
+def pin(c: Any, version: str = "", env: str = "", dry_run: bool = False, json: bool = False) -> int:
     """Keep a version: no pruning removes it until it is unpinned."""
     from scripts.service import upkeep
 
@@ -94,7 +107,7 @@ def pin(c: Any, version: str, env: str = "", dry_run: bool = False, json: bool =
 
 
 @command(help={"version": "a pinned version: see cache.list"})
-def unpin(c: Any, version: str, env: str = "", dry_run: bool = False, json: bool = False) -> int:
+def unpin(c: Any, version: str = "", env: str = "", dry_run: bool = False, json: bool = False) -> int:
     """Let a pinned version go: the next pruning may remove it."""
     from scripts.service import upkeep
 
@@ -103,7 +116,10 @@ def unpin(c: Any, version: str, env: str = "", dry_run: bool = False, json: bool
 
 @command(help={"keep": "how many complete versions to keep (default: cache.keep of the environment)"})
 def prune(c: Any, env: str = "", keep: int = 0, dry_run: bool = False, yes: bool = False, json: bool = False) -> int:
-    """Remove old versions and what interrupted syncs left; never one that is active, held, pinned or live."""
+    """Remove old versions and what interrupted syncs left.
+
+    Never one that is active, held or pinned, or that a live revision names.
+    """
     from scripts.service import upkeep
 
     screen, settings = begin(env, json)
@@ -112,9 +128,12 @@ def prune(c: Any, env: str = "", keep: int = 0, dry_run: bool = False, yes: bool
     return _carried_out(screen, work, dry_run, yes)
 
 
-@command()
+@command(exits={2: "--dry-run: something would change; else: something is lost that only a sync brings back"})
 def repair(c: Any, env: str = "", dry_run: bool = False, yes: bool = False, json: bool = False) -> int:
-    """After a disaster: bring back what signatures vouch for from what the bucket still has. Pulls nothing."""
+    """After a disaster: bring back what signatures vouch for.
+
+    It takes what the bucket still has, noncurrent generations too, and pulls nothing.
+    """
     from scripts.service import upkeep
 
     screen, settings = begin(env, json)
@@ -126,22 +145,24 @@ def repair(c: Any, env: str = "", dry_run: bool = False, yes: bool = False, json
 
 @command()
 def keys(c: Any, env: str = "", json: bool = False) -> None:
-    """List the trusted keys and which statements each signed: what must stay trusted, and what may go."""
+    """List the trusted keys, and which statements each signed.
+
+    A key may go when no statement that readers could take needs it.
+    """
     from scripts.service import cache as domain
     from scripts.service import target
 
     screen, settings = begin(env, json)
     found = domain.keys(target.reach(settings))
     screen.table(domain.KEY_HEADERS, [item.cells() for item in found])
-    screen.result([{**vars(item), "serials": list(item.serials)} for item in found])
+    screen.result({"keys": [{**vars(item), "serials": list(item.serials)} for item in found]})
 
 
 def _carried_out(screen: Screen, work: Work, dry_run: bool, yes: bool) -> int:
     from scripts.tasks._screen import show_plan
 
-    if dry_run or work.idle:
-        code = show_plan(screen, work.plan)
-        return code if dry_run else work.exit_code
+    if dry_run:
+        return show_plan(screen, work.plan)
     screen.confirm_plan(work.plan, yes)
     done = work.carry_out(screen)
     screen.rows(done.title, done.rows())
@@ -150,9 +171,8 @@ def _carried_out(screen: Screen, work: Work, dry_run: bool, yes: bool) -> int:
 
 
 def _holds(env: str, json: bool, dry_run: bool, change: Any) -> int:
-    from scripts.tasks._screen import show_plan
+    from scripts.tasks._screen import show_done, show_plan
 
     screen, settings = begin(env, json)
     todo = change(settings, screen, dry_run)
-    code = show_plan(screen, todo)
-    return code if dry_run else 0
+    return show_plan(screen, todo) if dry_run else show_done(screen, todo)

@@ -7,9 +7,9 @@ from typing import Any
 from scripts.tasks._command import command
 
 
-@command()
+@command(exits={3: "something needed is missing"})
 def doctor(c: Any, json: bool = False) -> int:
-    """Tell what is present on this machine, what is missing, and what for; exit 3 when something needed is missing."""
+    """Tell what this machine has, what is missing, and what for."""
     from scripts import doctor as domain
     from scripts.tasks._screen import Screen
 

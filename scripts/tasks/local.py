@@ -11,7 +11,7 @@ from scripts.tasks._command import begin, command, settings_for
     help={"model": "also fetch the real model that the stand-in's upstreams serve (default); --no-model leaves it"}
 )
 def up(c: Any, model: bool = True, json: bool = False) -> None:
-    """Start the stand-in cloud and fetch the one real model it serves, unless that is done already."""
+    """Start the stand-in, and fetch the one real model it serves."""
     from scripts.service import rehearsal
     from scripts.tasks._screen import Screen
 
@@ -23,28 +23,33 @@ def up(c: Any, model: bool = True, json: bool = False) -> None:
 
 @command()
 def down(c: Any) -> None:
-    """Stop the stand-in cloud and its instances; what it keeps stays."""
+    """Stop the stand-in and its instances; what it keeps stays."""
     from scripts.service import rehearsal
     from scripts.tasks._screen import Screen
 
     Screen().line("stopped" if rehearsal.down() else "it was not running")
 
 
-@command()
+@command(exits={4: "it does not run"})
 def status(c: Any, json: bool = False) -> None:
-    """Show what the stand-in cloud holds and runs; exit 4 when it does not run."""
-    from scripts.service import rehearsal
+    """Show what the stand-in holds and runs."""
+    from scripts.service import overview, rehearsal
     from scripts.tasks._screen import Screen
 
     screen = Screen(json=json)
     found = rehearsal.status()
-    screen.rows("stand-in cloud", rehearsal.rows(found))
+    screen.rows("stand-in", overview.rows(found))
+    for table in overview.tables(found):
+        screen.table(*table)
     screen.result(found)
 
 
 @command(help={"lines": "how many lines from the end"})
 def logs(c: Any, lines: int = 50) -> None:
-    """Show the daemon's own log (the instances' logs: invoke logs --env local)."""
+    """Show the stand-in's own log.
+
+    The logs of services and jobs in it: ./dev invoke logs --env local
+    """
     from scripts.service import rehearsal
     from scripts.tasks._screen import Screen
 
@@ -53,23 +58,30 @@ def logs(c: Any, lines: int = 50) -> None:
 
 @command()
 def reset(c: Any, yes: bool = False, dry_run: bool = False) -> int:
-    """Stop the stand-in cloud and remove everything it keeps: buckets, services, logs. Keys and models stay."""
+    """Stop the stand-in and remove everything that it keeps.
+
+    Buckets, services, jobs and logs; the signing key and the downloaded model stay.
+    """
     from scripts.service import rehearsal
     from scripts.tasks._screen import Screen
 
     screen = Screen()
     if dry_run:
         there = rehearsal.folder().exists()
-        screen.line(f"would remove everything in {rehearsal.folder()}" if there else "there is nothing to remove")
+        screen.line(f"would remove everything in {rehearsal.folder()}" if there else "there was nothing to remove")
         return 2 if there else 0
-    screen.confirm(f"removing everything in {rehearsal.folder()}", yes)
+    if rehearsal.folder().exists():
+        screen.confirm(f"removing everything in {rehearsal.folder()}", yes)
     screen.line("removed" if rehearsal.reset() else "there was nothing to remove")
     return 0
 
 
 @command()
 def provision(c: Any, env: str = "", service: str = "tabular", dry_run: bool = False, json: bool = False) -> int:
-    """Make in the stand-in what Terraform makes on Google Cloud, for a rehearsal of an environment."""
+    """Make in the stand-in what Terraform makes on Google Cloud.
+
+    For a rehearsal of an environment: set MODELSHELF_ENDPOINT first.
+    """
     from scripts.service import provision as domain
     from scripts.tasks._screen import show_plan
 
@@ -77,15 +89,18 @@ def provision(c: Any, env: str = "", service: str = "tabular", dry_run: bool = F
     plan = domain.provision(settings, service, screen, dry_run=dry_run)
     if dry_run:
         return show_plan(screen, plan)
-    screen.line("provisioned" if plan.changes else "nothing to change")
-    screen.result(plan.as_json())
+    screen.lines(plan.lines())
+    screen.result({**plan.as_json(), "changed": not plan.empty})
     return 0
 
 
 @command(help={"stop": "let the upstreams refuse every request", "start": "let them serve again"})
 def upstreams(c: Any, stop: bool = False, start: bool = False, dry_run: bool = False, json: bool = False) -> int:
-    """Show what was pulled from the stand-in's model upstreams; stop them, or start them again."""
-    from scripts.service import rehearsal
+    """Show, stop or start the stand-in's model upstreams.
+
+    Without an option it shows what was pulled from them, and by whom.
+    """
+    from scripts.service import overview, rehearsal
     from scripts.tasks._screen import Screen
 
     screen = Screen(json=json)
@@ -93,7 +108,7 @@ def upstreams(c: Any, stop: bool = False, start: bool = False, dry_run: bool = F
     changes = dry_run and (stop or start) and found["running"] != start
     if changes:
         screen.line(f"would {'start' if start else 'stop'} the upstreams")
-    screen.rows("upstreams", rehearsal.rows(found))
+    screen.rows("upstreams", overview.upstream_rows(found), overview.upstream_table(found))
     screen.result(found)
     return 2 if changes else 0
 
@@ -105,13 +120,13 @@ def upstreams(c: Any, stop: bool = False, start: bool = False, dry_run: bool = F
     }
 )
 def scale(c: Any, instances: int = 1, env: str = "", service: str = "tabular", json: bool = False) -> None:
-    """Start further instances of a service in the stand-in, as traffic would make Cloud Run do."""
-    from scripts.service import rehearsal
+    """Start further instances of a service in the stand-in."""
+    from scripts.service import overview, rehearsal
     from scripts.tasks._screen import Screen
 
     screen = Screen(json=json)
     found = rehearsal.scale(service, instances, settings_for(env) if env else None)
-    screen.rows(service, rehearsal.rows(found))
+    screen.rows(found["service"], overview.scale_rows(found))
     screen.result(found)
 
 
@@ -119,10 +134,14 @@ def scale(c: Any, instances: int = 1, env: str = "", service: str = "tabular", j
     help={
         "now": "carry the rules out; without it only say what they would do",
         "bucket": "only this bucket; by default all that have rules",
-    }
+    },
+    exits={2: "without --now: there is something to do"},
 )
 def lifecycle(c: Any, now: bool = False, bucket: str = "", dry_run: bool = False, json: bool = False) -> int:
-    """Carry the lifecycle rules of the stand-in's buckets out at once; by themselves they are once a day."""
+    """Show what lifecycle rules would do; with --now, do it.
+
+    By themselves the rules are carried out once in a day of the stand-in's clock.
+    """
     from scripts.service import lifecycle as domain
     from scripts.tasks._screen import Screen
 
@@ -135,7 +154,10 @@ def lifecycle(c: Any, now: bool = False, bucket: str = "", dry_run: bool = False
 
 @command(name="env", help={"shell": "bash, zsh or fish; by default your own ($SHELL)"})
 def exports(c: Any, shell: str = "", env: str = "", json: bool = False) -> None:
-    """Print what turns gcloud, gsutil and Google's clients to the stand-in: eval "$(./dev invoke local.env)"."""
+    """Print the exports that turn Google's tools to the stand-in.
+
+    bash, zsh: eval "$(./dev invoke local.env)"    fish: ./dev invoke local.env --shell fish | source
+    """
     from scripts.service import exports as domain
     from scripts.tasks._screen import Screen
 
@@ -147,7 +169,10 @@ def exports(c: Any, shell: str = "", env: str = "", json: bool = False) -> None:
 
 @command()
 def shell(c: Any, env: str = "") -> int:
-    """Open your shell with gcloud, gsutil and Google's clients turned to the stand-in; its prompt says so."""
+    """Open a shell with Google's tools turned to the stand-in.
+
+    It is your own shell; its prompt says where it is turned to, and `exit` leaves it.
+    """
     from scripts.service import exports as domain
     from scripts.tasks._screen import Screen
 
@@ -174,7 +199,10 @@ def requests(
     status: str = "", since: str = "", until: str = "", limit: int = 50, order: str = "newest", summary: str = "",
     json: bool = False,
 ) -> None:  # fmt: skip
-    """Show which calls of its APIs the stand-in got: by whom, for what, bytes, status, time, and the fault that hit."""
+    """Show the calls of its APIs that the stand-in got.
+
+    By whom, for what, bytes, status, time, and the fault that hit.
+    """
     asked = {key: str(value) for key, value in locals().items() if key not in ("c", "json")}
     from scripts.service import traffic
     from scripts.tasks._screen import Screen
@@ -211,7 +239,10 @@ def fault(
     seed: str = "", bucket: str = "", object: str = "", instance: str = "", after_bytes: str = "", delay_s: str = "",
     rate_bytes_s: str = "", retry_after_s: str = "", clear: Any = "", dry_run: bool = False, json: bool = False,
 ) -> int:  # fmt: skip
-    """Let calls of the stand-in fail as networks and clouds do; clear what was set. A restart clears all, too."""
+    """Let calls of the stand-in fail on demand, or clear that.
+
+    Without more it happens once, at the first matching call from now on. A restart of the stand-in clears all.
+    """
     asked = {key: value for key, value in locals().items() if key not in ("c", "clear", "dry_run", "json") and value}
     from scripts.service import traffic
     from scripts.tasks._screen import Screen
@@ -225,7 +256,7 @@ def fault(
 
 @command()
 def faults(c: Any, json: bool = False) -> None:
-    """Show the faults that are set in the stand-in: how many calls each saw, and how often it really happened."""
+    """Show the faults that are set, and how often each happened."""
     from scripts.service import traffic
     from scripts.tasks._screen import Screen
 

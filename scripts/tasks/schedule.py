@@ -22,13 +22,13 @@ def _show(env: str, json: bool, verb: str, dry_run: bool = False) -> int:
 
 @command()
 def status(c: Any, env: str = "", json: bool = False) -> int:
-    """Tell when the sync job runs next, and how its last run ended."""
+    """Tell when the sync job runs next, and how it ended last."""
     return _show(env, json, "status")
 
 
 @command()
 def run(c: Any, env: str = "", json: bool = False, dry_run: bool = False) -> int:
-    """Let the schedule run the sync job now, exactly as it does at night."""
+    """Let the schedule run the sync job now, as it does at night."""
     return _show(env, json, "run", dry_run)
 
 

@@ -7,9 +7,9 @@ from typing import Any
 from scripts.tasks._command import begin, command
 
 
-@command()
+@command(exits={0: "healthy", 2: "degraded", 4: "down"})
 def status(c: Any, env: str = "", service: str = "tabular", json: bool = False) -> int:
-    """Tell what serves, from which models, and what is wrong; exit 0 healthy, 2 degraded, 4 down."""
+    """Tell what serves, from which models, and what is wrong."""
     from scripts.service import status as domain
 
     screen, settings = begin(env, json)

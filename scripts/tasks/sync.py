@@ -9,7 +9,10 @@ from scripts.tasks._command import begin, command
 
 @command()
 def sync(c: Any, env: str = "", service: str = "tabular", dry_run: bool = False, json: bool = False) -> int:
-    """Run the sync job now: pull the configured models once and publish them, signed."""
+    """Run the sync job now: pull the models and publish them.
+
+    Only what is not in the bucket yet is pulled, once; what is published is signed. A hold stays in force.
+    """
     from scripts.service import sync as domain
     from scripts.tasks._screen import show_plan
 

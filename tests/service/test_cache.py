@@ -112,4 +112,4 @@ def _damage_is_found_and_repaired(settings: Settings, second: str, listener: Lis
 def _keys_tell_what_each_of_them_signed(settings: Settings) -> None:
     (key,) = cache.keys(target.reach(settings))
     assert (key.signs, key.active, key.serials) == (True, True, (2, 1))
-    assert key.cells()[2] == "1–2 (2)"
+    assert key.cells()[2] == "2: serials 1 to 2"

@@ -38,12 +38,12 @@ def test_a_miss_says_why_and_strange_entries_do_no_harm() -> None:
         {},
     )
     assert [(item.id, item.cache_hit) for item in found] == [("c", False), ("a", False)]
-    assert found[0].cells() == ["c", "miss", "", "none", "0 B", "0 B"]
+    assert found[0].cells() == ["c", "miss", "", "none", "", "0 B", "0 B"]
 
 
 def test_of_many_the_youngest_are_listed_and_the_rest_is_counted() -> None:
     entries = [decided(f"{number:02d}", number, cache_hit=number % 2 == 0) for number in range(SHOWN + 4)]
     headers, rows = table(summarize(entries, {"00": 1 << 20}, {}))
     assert len(rows) == SHOWN + 1
-    assert rows[-1] == ["4 more", "2 hits", "", "", "1.0 MiB", ""]
+    assert rows[-1] == ["4 more", "2 hits", "", "", "", "1.0 MiB", ""]
     assert {len(row) for row in rows} == {len(headers)}

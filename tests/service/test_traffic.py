@@ -40,7 +40,7 @@ def test_a_fault_from_setting_to_clearing(standin: Any) -> None:
         traffic.clear("f9", {})
     assert traffic.exit_code(traffic.clear("all", {}, dry_run=True)) == 2
     cleared = traffic.clear("f1", {})
-    assert traffic.told(cleared) == [f"clear f1: {traffic._meant(done['set'][0])}; it saw 1 calls and happened 1 times"]
+    assert traffic.told(cleared) == [f"cleared f1: {traffic._meant(done['set'][0])}; seen 1, fired 1"]
     assert traffic.told(traffic.clear("all", {})) == ["no fault is set"]
 
 
@@ -49,13 +49,13 @@ def test_what_is_wrong_is_said(standin: Any) -> None:
         ({"on": "storage.object.get", "kind": "503"}, "did you mean storage.objects.get"),
         ({"on": "storage.*", "kind": "503", "nth": "soon"}, "--nth: found 'soon', expected a whole number"),
         ({"on": "storage.*", "kind": "slow", "delay_s": "x"}, "--delay-s: found 'x', expected a number"),
-        ({"kind": "503"}, "on: found nothing"),
+        ({"kind": "503"}, "--on: found nothing"),
     ):
         with pytest.raises(BadInput, match=text):
             traffic.fault(asked)
     with pytest.raises(BadInput, match="--clear and --on exclude each other"):
         traffic.clear("all", {"on": "*"})
-    with pytest.raises(BadInput, match="status: found"):
+    with pytest.raises(BadInput, match="--status: found"):
         traffic.requests({"status": "bad"})
     standin.stop()
     with pytest.raises(Unreachable):
