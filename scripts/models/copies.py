@@ -86,6 +86,17 @@ def _difference(data: bytes, trusted: Trusted, keys: Sequence[TrustedKey]) -> st
     return f"names the active version but was altered, or is of another serial; {active}"
 
 
+def are(listed: Mapping[str, ObjectInfo], trusted: Trusted) -> bool:
+    """Whether both copies are in step as far as their size and checksum in a listing tell; costs no call."""
+    from scripts.cloud.storage_objects import crc32c
+
+    expected = {layout.MANIFEST_COPY: manifest_copy(trusted), layout.DONE_COPY: done_copy(trusted)}
+    return all(
+        name in listed and (listed[name].size_bytes, listed[name].crc32c) == (len(data), crc32c(data))
+        for name, data in expected.items()
+    )
+
+
 def write(bucket: Bucket, trusted: Trusted, seen: Mapping[str, ObjectInfo]) -> bool:
     """Write both copies over what was seen of them; False when somebody else wrote one meanwhile (then repair())."""
     try:

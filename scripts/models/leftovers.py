@@ -6,12 +6,14 @@ would only hide it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from scripts.models import layout
 
 if TYPE_CHECKING:
     from scripts.cloud.storage import Bucket
+    from scripts.cloud.storage_objects import ObjectInfo
 
 
 def version_names(bucket: Bucket) -> set[str]:
@@ -27,16 +29,29 @@ def _recorded(bucket: Bucket) -> set[str]:
     return {name.removeprefix(layout.MANIFESTS).rpartition(".")[0] for name in names}
 
 
-def clear_tmp(bucket: Bucket) -> int:
-    """Remove everything under `.tmp/` that belongs to a version, in every generation; the bytes freed.
+def clear(bucket: Bucket) -> int:
+    """Remove what dead publishers left, folders that never became versions too, if `.tmp/` tells of any; the bytes
+    freed.
 
-    Whoever holds the lease is the only publisher, so whatever is there after a commit is nobody's.
+    Whoever holds the lease is the only publisher, so whatever is there after a commit is nobody's. `.tmp/` goes last:
+    whoever dies in between has left what makes the next one look again. Nothing there costs one call.
     """
-    freed_bytes = 0
-    for info in bucket.list(layout.TMP, versions=True):
-        if layout.split_tmp(info.name) is not None and bucket.delete(info.name, info.generation):
-            freed_bytes += info.size_bytes
-    return freed_bytes
+    left = in_tmp(bucket)
+    return clear_unborn(bucket) + _remove(bucket, left) if left else 0
+
+
+def in_tmp(bucket: Bucket) -> Sequence[ObjectInfo]:
+    """Every generation under `.tmp/` that belongs to a version."""
+    return [info for info in bucket.list(layout.TMP, versions=True) if layout.split_tmp(info.name) is not None]
+
+
+def clear_tmp(bucket: Bucket) -> int:
+    """Remove everything under `.tmp/` that belongs to a version, in every generation; the bytes freed."""
+    return _remove(bucket, in_tmp(bucket))
+
+
+def _remove(bucket: Bucket, infos: Sequence[ObjectInfo]) -> int:
+    return sum(info.size_bytes for info in infos if bucket.delete(info.name, info.generation))
 
 
 def clear_unborn(bucket: Bucket) -> int:
@@ -51,7 +66,5 @@ def clear_unborn(bucket: Bucket) -> int:
             version = path.rstrip("/").rpartition("/")[2]
             if not layout.is_version(version) or version in recorded:
                 continue
-            for info in bucket.list(path, versions=True):
-                if bucket.delete(info.name, info.generation):
-                    freed_bytes += info.size_bytes
+            freed_bytes += _remove(bucket, bucket.list(path, versions=True))
     return freed_bytes

@@ -1,8 +1,9 @@
 """Retention: which versions stay, and how the others go, without a reader ever seeing half of one.
 
-Kept are the newest complete versions, and whatever is active, held, pinned or named by a live revision. Of a version
-that goes `.done` is removed first (from then on no reader takes it), then its files, its manifest last: whoever is
-killed in between leaves a manifest without `.done`, which the next run finishes. Everything is removed by generation.
+Kept are the newest versions that were ever active, and whatever is active, held, pinned or named by a live revision. Of
+a version that goes `.done` is removed first (from then on no reader takes it), then its files, its manifest last:
+whoever is killed in between leaves a manifest without `.done`, which the next run finishes. Everything is removed by
+generation.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def reasons(seen: Shelf, keep: int, taken: Sequence[str], live: Collection[str])
     note([hold.version] if hold is not None else [], "held")
     note(seen.holds.pins, "pinned")
     note(live, "named by a live revision")
-    note(seen.complete[:keep], f"one of the newest {keep}")
+    note(seen.activated[:keep], f"one of the newest {keep}")
     return {version: tuple(dict.fromkeys(found[version])) for version in sorted(found, reverse=True)}
 
 
@@ -133,5 +134,8 @@ def _doomed(bucket: Bucket, seen: Shelf, version: str) -> Doomed:
     files = [info for prefix in stores for info in bucket.list(prefix, versions=True)]
     mark = [info for info in records if info.name == layout.done_name(version)]
     last = [info for info in records if info.name != layout.done_name(version)]
-    why = "older than what is kept" if seen.is_complete(version) else "never finished, or pruned half"
+    if not seen.is_complete(version):
+        why = "never finished, or pruned half"
+    else:
+        why = "older than what is kept" if version in seen.activated else "never activated: no statement names it"
     return Doomed(version, why, (*mark, *files, *last))

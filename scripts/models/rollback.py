@@ -46,6 +46,13 @@ class Rollback:
         return self.active is None or self.active.version != self.to.version or self.active.serial < self.top
 
     @property
+    def mends(self) -> bool:
+        """Whether the copies are behind what is active already: an earlier run died between the commit and them."""
+        if self.commits or self.active is None or self.active.serial != self.to.serial:
+            return False
+        return not copies.are(self.seen.copies, self.to)
+
+    @property
     def top(self) -> int:
         """The highest serial that is listed, believed or not."""
         return self.seen.commits[0].serial if self.seen.commits else 0
@@ -65,6 +72,8 @@ class Rollback:
             was = f"{self.active.version} (serial {self.active.serial})" if self.active else None
             now = f"{self.to.version} (serial {self.serial})"
             found.append(Change(Action.UPDATE, "active version", "", was, now))
+        if self.mends:
+            found.append(Change(Action.UPDATE, "manifest.json and .done", "", "behind", self.to.version))
         return Plan(f"roll back to {self.to.version}", tuple(found))
 
 
@@ -114,8 +123,11 @@ def _believed(bucket: Bucket, seen: Shelf, keys: Sequence[TrustedKey]) -> Iterat
 
 
 def _previous(seen: Shelf, active: str) -> str:
-    """The newest complete version older than the active one: going back twice goes back two versions, not forth."""
-    older = [version for version in seen.complete if version < active] if active else seen.complete
+    """The newest complete version older than the active one: going back twice goes back two versions, not forth.
+
+    One that was never active is none: its publisher died between .done and the statement.
+    """
+    older = [version for version in seen.activated if version < active] if active else seen.activated
     if not older:
         than = f" older than {active}" if active else ""
         raise NotFound(f"there is no complete version{than} to go back to", _LIST)

@@ -40,7 +40,8 @@ class Commit:
 class Shelf:
     """One look at a bucket. commits: live statements, highest serial first; next_serial: none was ever higher.
 
-    records: the live objects under manifests/ by name. copies: manifest.json and .done as far as they exist.
+    records: the live objects under manifests/ by name. copies: manifest.json and .done as far as they exist. named: the
+    versions that some statement, live or not, claims to name; None when one of them does not tell.
     """
 
     lease: lease.Seen
@@ -50,12 +51,18 @@ class Shelf:
     copies: dict[str, ObjectInfo]
     holds: Holds
     holds_generation: int
+    named: frozenset[str] | None
 
     @property
     def complete(self) -> list[str]:
         """The versions that have both their manifest and .done, newest first."""
         versions = {name.removeprefix(layout.MANIFESTS).rpartition(".")[0] for name in self.records}
         return sorted((item for item in versions if self.is_complete(item)), reverse=True)
+
+    @property
+    def activated(self) -> list[str]:
+        """The complete versions that were committed; the others were recorded by somebody who died before that."""
+        return [version for version in self.complete if self.named is None or version in self.named]
 
     def is_complete(self, version: str) -> bool:
         """Whether a version has both its manifest and .done."""
@@ -73,6 +80,7 @@ def survey(bucket: Bucket) -> Shelf:
     known = [(serial, info) for info in listed if (serial := layout.statement_serial(info.name)) is not None]
     live = [Commit(serial, info.metadata.get(NAMES, ""), info) for serial, info in known if not info.deleted]
     held = middle.get(layout.HOLDS)
+    named = frozenset(info.metadata.get(NAMES, "") for _, info in known)
     return Shelf(
         lease=lease.seen(middle.get(lease.object_name(LEASE))),
         commits=tuple(sorted(live, key=lambda item: -item.serial)),
@@ -81,6 +89,7 @@ def survey(bucket: Bucket) -> Shelf:
         copies=copies,
         holds=holds.read(bucket) if held is not None else Holds(),
         holds_generation=held.generation if held is not None else 0,
+        named=None if "" in named else named,
     )
 
 

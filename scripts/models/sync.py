@@ -210,8 +210,7 @@ class _Sync:
 
     def _unchanged(self, active: Trusted, moved: tuple[Moved, ...], began: float) -> SyncResult:
         """Nothing to pull: mend the copies, and put a new statement on top of any that did not hold up."""
-        if leftovers.clear_tmp(self.publisher.bucket):
-            leftovers.clear_unborn(self.publisher.bucket)
+        leftovers.clear(self.publisher.bucket)
         if self.publisher.serial > max(active.serial + 1, self.min_serial) and self._covered(active):
             trusted = publish.commit(
                 self.publisher,
@@ -252,8 +251,8 @@ class _Sync:
         publish.record(self.publisher, content)
         reason = "the models of the settings changed" if known else "the first version"
         trusted = publish.commit(self.publisher, content, reason)
-        leftovers.clear_tmp(bucket)
         leftovers.clear_unborn(bucket)
+        leftovers.clear_tmp(bucket)
         self.say(f"published {version} as serial {trusted.serial}")
         return trusted
 

@@ -6,6 +6,7 @@ import pytest
 
 from scripts.models import leftovers
 from tests.models.support import VERSION, World
+from tests.models.test_glance import Calls
 
 pytestmark = pytest.mark.process
 
@@ -34,6 +35,19 @@ def test_only_folders_that_never_became_versions_go(world: World) -> None:
     assert leftovers.clear_unborn(world.bucket) == 3
     assert set(world.names()) == before
     assert leftovers.clear_unborn(world.bucket) == 0
+
+
+def test_tmp_goes_last_so_that_whoever_dies_before_is_found_out(world: World) -> None:
+    world.bucket.create_object(f".tmp/{VERSION}/ollama/blobs/empty", b"")
+    world.bucket.create_object(f"ollama/{VERSION}/blobs/x", b"12")
+    calls = Calls(world)
+    assert leftovers.clear(world.bucket) == 2
+    assert [line.rpartition("%2F")[2].partition("?")[0] for line in calls.made if line.startswith("DELETE")] == [
+        "x", "empty",
+    ]  # fmt: skip
+    calls.made.clear()
+    assert leftovers.clear(world.bucket) == 0
+    assert len(calls.made) == 1
 
 
 def test_a_sync_with_nothing_to_pull_cleans_up_too(world: World) -> None:

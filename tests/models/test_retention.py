@@ -11,7 +11,7 @@ from scripts.models.holds import Holds
 from scripts.models.retention import Pruning
 from scripts.models.shelf import LEASE
 from tests.models.support import World
-from tests.models.test_rollback import back, published
+from tests.models.test_rollback import back, never_activated, published
 
 pytestmark = pytest.mark.process
 
@@ -88,3 +88,14 @@ def test_a_bucket_that_moved_meanwhile_loses_nothing(world: World) -> None:
     with pytest.raises(Conflict, match="nothing was done"):
         prune(world, todo)
     assert there(world) == set(versions)
+
+
+def test_what_was_never_active_counts_for_nothing(world: World) -> None:
+    published(world, 2)
+    dead = never_activated(world)
+    versions = published(world, 3)
+    todo = retention.prepare(world.bucket, world.keys, keep=3)
+    assert {item.version: item.why for item in todo.doomed}[dead] == "never activated: no statement names it"
+    assert set(todo.kept) == set(versions)
+    prune(world, todo)
+    assert dead not in there(world) and set(versions) <= there(world)

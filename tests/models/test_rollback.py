@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from scripts import audit, lease
 from scripts.errors import BadInput, Conflict, NotFound
-from scripts.models import gate, holds, layout, rollback, shelf
+from scripts.models import copies, gate, holds, layout, leftovers, manifest, publish, rollback, shelf
+from scripts.models.manifest import Model, ModelFile
 from scripts.models.publish import Publisher
 from scripts.models.rollback import Rollback
 from scripts.models.shelf import LEASE
@@ -138,3 +140,39 @@ def test_whoever_was_faster_wins(world: World) -> None:
     with pytest.raises(Conflict, match="changed while this was decided"):
         carry_out(world, todo)
     assert holds.read(world.bucket).hold is None
+
+
+def never_activated(world: World) -> str:
+    """A version whose publisher died between .done and the statement."""
+    version = layout.new_version("0badc0de", datetime.now(UTC), leftovers.version_names(world.bucket))
+    info = world.bucket.create_object(f"ollama/{version}/blobs/x", b"content")
+    file = ModelFile("blobs/x", info.size_bytes, manifest.sha256(b"content"), info.crc32c)
+    model = Model("llm", "ollama", "library/tiny:1b", "r1", f"ollama/{version}", (file,))
+    with lease.hold(world.bucket, LEASE, "a test") as held:
+        publisher = Publisher(world.bucket, world.signer, world.keys, held, 99)
+        publish.record(publisher, manifest.make(version, "2026-11-20T02:00:00Z", (model,)))
+    return version
+
+
+def test_what_was_never_active_is_no_way_back(world: World) -> None:
+    (first,) = published(world, 1)
+    dead = never_activated(world)
+    _, newest = published(world, 2)
+    assert first < dead < newest
+    assert rollback.prepare(world.bucket, world.keys).to.version == first
+    with pytest.raises(NotFound, match="no signed statement"):
+        rollback.prepare(world.bucket, world.keys, to=dead)
+
+
+def test_copies_that_a_dead_rollback_left_behind_are_a_change(world: World) -> None:
+    first, second = published(world, 2)
+    behind = world.bucket.read(layout.MANIFEST_COPY)
+    assert behind is not None
+    back(world)
+    world.overwrite(layout.MANIFEST_COPY, behind[0])
+    todo = rollback.prepare(world.bucket, world.keys, to=first)
+    assert todo.plan().lines() == [f"~ manifest.json and .done: behind → {first}"]
+    carry_out(world, todo)
+    assert copies.check(world.bucket, world.trusted(), world.keys) == ()
+    assert rollback.prepare(world.bucket, world.keys, to=first).plan().empty
+    assert rollback.prepare(world.bucket, world.keys, to=second).mends is False
