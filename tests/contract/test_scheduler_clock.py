@@ -22,12 +22,13 @@ DAY_S = 86400
 
 
 class Target(ThreadingHTTPServer):
-    """Keeps what it was asked; answers with `statuses` one after the other, then 200."""
+    """Keeps what it was asked; answers with `statuses` one after the other, then 200, after `meanwhile` has ended."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Answer)
         self.seen: list[dict[str, str]] = []
         self.statuses: list[int] = []
+        self.meanwhile: Callable[[], object] | None = None
 
     @property
     def url(self) -> str:
@@ -43,6 +44,8 @@ class Answer(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length") or 0)).decode()
         self.server.seen.append({**{key.lower(): value for key, value in self.headers.items()}, "body": body})
+        if self.server.meanwhile is not None:
+            self.server.meanwhile()
         self.send_response(self.server.statuses.pop(0) if self.server.statuses else 200)
         self.send_header("content-length", "0")
         self.end_headers()
@@ -170,6 +173,20 @@ def test_an_attempt_that_was_cut_short_is_made_again(
     running.post("/_local/clock", {"advance_s": 1})
     assert len(target.seen) == 1
     assert get(running, name)["scheduleTime"][11:16] == "02:00"
+
+
+def test_an_attempt_of_a_deleted_job_says_nothing_about_its_successor(standin: Any, target: Target) -> None:
+    name = create(standin, target)
+
+    def replace() -> None:
+        jobs(standin).delete(name=name).execute()
+        create(standin, target, description="another")
+
+    target.meanwhile = replace
+    standin.post("/_local/clock", {"advance_s": DAY_S})
+    found = get(standin, name)
+    assert len(target.seen) == 1 and found["description"] == "another"
+    assert "lastAttemptTime" not in found and "status" not in found
 
 
 def test_failures_are_tried_again_at_growing_intervals(standin: Any, target: Target) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import re
+import secrets
 import zoneinfo
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
@@ -21,6 +23,8 @@ _FIELDS = {
     "name", "description", "httpTarget", "schedule", "timeZone", "retryConfig", "attemptDeadline",
     "userUpdateTime", "state", "status", "scheduleTime", "lastAttemptTime", "satisfiesPzs",
 }  # fmt: skip
+_WITH_BODY = ("POST", "PUT", "PATCH")
+_LONGEST_URI, _LONGEST_DESCRIPTION, _LARGEST_JOB = 2083, 500, 1 << 20
 _OUTPUT_ONLY = ("userUpdateTime", "state", "status", "scheduleTime", "lastAttemptTime", "satisfiesPzs")
 _NESTED = {"httpTarget", "retryConfig"}
 
@@ -28,11 +32,11 @@ _NESTED = {"httpTarget", "retryConfig"}
 def new_job(body: Job, parent: str, now: str) -> Job:
     """A job to be created under projects/P/locations/R. Raises ApiError 400."""
     _known(body)
-    name = body.get("name") or ""
     prefix = f"{parent}/jobs/"
+    name = body.get("name") or f"{prefix}{secrets.randbelow(10**19):019d}"  # Google names a job that has no name
     if not name.startswith(prefix) or _JOB_ID.fullmatch(name.removeprefix(prefix)) is None:
         _refuse("name", f"expected {prefix}JOB_ID (letters, digits, - and _), found {name!r}")
-    job = {key: value for key, value in body.items() if key not in _OUTPUT_ONLY}
+    job = {"name": name, **{key: value for key, value in body.items() if key != "name" and key not in _OUTPUT_ONLY}}
     job.setdefault("timeZone", "Etc/UTC")
     job.setdefault("attemptDeadline", "180s")
     return _checked({**job, "state": "ENABLED", "userUpdateTime": now})
@@ -96,9 +100,14 @@ def _checked(job: Job) -> Job:
     deadline = str(job["attemptDeadline"])
     if re.fullmatch(r"\d+(\.\d{1,9})?s", deadline) is None or not 15 <= float(deadline[:-1]) <= 1800:
         _refuse("attempt_deadline", f"expected 15s to 1800s, found {deadline!r}")
+    if len(job.get("description") or "") > _LONGEST_DESCRIPTION:
+        _refuse("description", f"expected up to {_LONGEST_DESCRIPTION} characters, found {len(job['description'])}")
     job = {**job, "httpTarget": _checked_target(job.get("httpTarget"))}
     schema.check("cloudscheduler.v1", "Job", job, "job", numbers=True)
-    return {**job, "retryConfig": retries.checked(job.get("retryConfig") or {})}
+    job = {**job, "retryConfig": retries.checked(job.get("retryConfig") or {})}
+    if (size := len(json.dumps(job))) > _LARGEST_JOB:
+        raise ApiError(400, f"Job: expected up to {_LARGEST_JOB} bytes, found {size}.")
+    return job
 
 
 def _checked_target(target: Any) -> Job:
@@ -110,6 +119,8 @@ def _checked_target(target: Any) -> Job:
         uri = urlsplit("")
     if uri.scheme not in ("http", "https") or not uri.hostname:
         _refuse("http_target.uri", f"expected an http or https address, found {target.get('uri')!r}")
+    if len(target["uri"]) > _LONGEST_URI:
+        _refuse("http_target.uri", f"expected up to {_LONGEST_URI} characters, found {len(target['uri'])}")
     if "oauthToken" in target and "oidcToken" in target:
         _refuse("http_target", "oauth_token and oidc_token exclude each other")
     headers = target.get("headers") or {}
@@ -123,6 +134,8 @@ def _checked_target(target: Any) -> Job:
     method = "POST" if method == _METHODS[0] else method
     if method not in _METHODS:
         _refuse("http_target.http_method", f"expected one of {', '.join(_METHODS[1:])}, found {method!r}")
+    if target.get("body") and method not in _WITH_BODY:
+        _refuse("http_target.body", f"only for {', '.join(_WITH_BODY)}, found {method}")
     try:
         base64.b64decode(target.get("body") or "", validate=True)
     except (binascii.Error, TypeError, ValueError):

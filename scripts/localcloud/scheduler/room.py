@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections import Counter
 from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import Any
@@ -37,6 +38,8 @@ class SchedulerRoom:
         self._runs = Runs(context.db)
         self._log = attempts.AttemptLog(logging_room.write)
         self._sending: set[asyncio.Task[None]] = set()
+        # how often a job of this name was deleted: an attempt of a former job says nothing about the new one
+        self._deleted: Counter[str] = Counter()
 
     def routes(self) -> list[Route]:
         return [
@@ -180,6 +183,7 @@ class SchedulerRoom:
         with self._db.transaction():
             self._db.run("DELETE FROM scheduler_jobs WHERE name = ?", name)
             self._runs.forget(name)
+        self._deleted[name] += 1
         self._clock.changed()
         return Response.of_json({})
 
@@ -213,12 +217,12 @@ class SchedulerRoom:
 
     async def _attempt(self, job: model.Job, slot: float) -> bool:
         """Whether the target answered well; job's status tells it too."""
-        began = self._context.now()
+        began, deleted = self._context.now(), self._deleted[job["name"]]
         self._log.started(job, slot)
         outcome = await attempts.send(job, slot, self._context.url)
         self._log.finished(job, outcome)
         latest = self._read(job["name"])
-        if latest is not None:
+        if latest is not None and deleted == self._deleted[job["name"]]:
             self._save({**latest, "lastAttemptTime": began, "status": outcome.status})
         if outcome.status:
             log.warning("scheduler job %s failed: %s", job["name"], outcome.status["message"])

@@ -27,6 +27,12 @@ def test_a_new_job_has_defaults_and_names_for_numbers() -> None:
     assert model.body_of(job) == b"{}" and model.deadline_s(job) == 180
 
 
+def test_a_job_without_a_name_gets_one() -> None:
+    unnamed = {key: value for key, value in BODY.items() if key != "name"}
+    first, second = (model.new_job(unnamed, PARENT, NOW)["name"] for _ in range(2))
+    assert first != second and first.startswith(f"{PARENT}/jobs/") and first.rpartition("/")[2].isdigit()
+
+
 def test_a_patch_changes_what_its_mask_names() -> None:
     job = model.new_job({**BODY, "description": "old"}, PARENT, NOW)
     target = {"uri": "http://127.0.0.1/x"}
@@ -58,6 +64,11 @@ def test_schedules_that_are_not(schedule: str) -> None:
         ({"name": "projects/p/jobs/x"}, "name"),
         ({"httpTarget": None}, "http_target"),
         ({"httpTarget": {"uri": "https://x", "body": "not base64!"}}, "body"),
+        ({"httpTarget": {"uri": "https://x", "httpMethod": "GET", "body": "e30="}}, "body: only for POST, PUT, PATCH"),
+        ({"httpTarget": {"uri": "https://x", "httpMethod": "DELETE", "body": "e30="}}, "found DELETE"),
+        ({"httpTarget": {"uri": f"https://x/{'a' * 2083}"}}, "uri: expected up to 2083"),
+        ({"httpTarget": {"uri": "https://x", "body": "QUFB" * 300_000}}, "expected up to 1048576 bytes"),
+        ({"description": "x" * 501}, "description"),
         ({"httpTarget": {"uri": "https://x", "httpMethod": "FETCH"}}, "http_method"),
         ({"pubsubTarget": {"topicName": "t"}}, "HTTP targets only"),
         ({"retries": 3}, "Cannot find field"),
