@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -182,6 +186,41 @@ def test_a_threshold_opens_and_ends_an_incident(watch: Watch) -> None:
     assert code == 400 and "force" in text
     watch.policies.delete(name=made["name"]).execute()
     watch.channels.delete(name=channel["name"]).execute()
+
+
+def test_an_incident_outlives_another_description_of_its_policy(watch: Watch) -> None:
+    watch.metric("hits", "jsonPayload.hit=true")
+    about = {"content": "Look at the log.", "mimeType": "text/markdown"}
+    made = watch.policy(conditions=[above(HITS, 0)], documentation=about, userLabels={"team": "a", "tier": "1"})
+    watch.write({"hit": True})
+    watch.advance(60)
+    [incident] = watch.incidents()
+    assert incident["documentation"] == about and incident["policyUserLabels"] == made["userLabels"]
+    body = {"userLabels": {"team": "b"}, "documentation": {"content": "Ask."}, "displayName": "Q"}
+    mask = "user_labels.team,documentation.content,display_name"
+    new = watch.policies.patch(name=made["name"], updateMask=mask, body=body).execute()
+    assert new["userLabels"] == {"team": "b", "tier": "1"} and new["displayName"] == "Q"
+    assert new["documentation"] == {"content": "Ask.", "mimeType": "text/markdown"}
+    watch.policies.patch(name=made["name"], body={**new, "severity": "WARNING"}).execute()
+    assert [each["id"] for each in watch.incidents()] == [incident["id"]]
+    watch.policies.patch(name=made["name"], updateMask="enabled", body={"enabled": False}).execute()
+    assert watch.incidents() == []
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"filter": 'resource.type="cloud_run_revision"'}, "metric.type"),
+        ({"filter": 'metric.type="a" OR metric.type="b"'}, "metric.type"),
+        ({"filter": f'metric.type="{HITS}"', "view": "SOME"}, "Invalid value at 'view'"),
+    ],
+)
+def test_series_are_of_one_metric(watch: Watch, options: dict[str, str], words: str) -> None:
+    url = f"{watch.standin.url}/v3/{watch.parent}/timeSeries?"
+    query = urllib.parse.urlencode({**options, "interval.endTime": watch.now()})
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(url + query, timeout=30)
+    assert caught.value.code == 400 and words in json.load(caught.value)["error"]["message"]
 
 
 def test_a_ratio_counts_the_hits_that_never_were(watch: Watch) -> None:

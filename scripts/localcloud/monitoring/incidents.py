@@ -163,6 +163,9 @@ class Incidents:
         name = f"0.{secrets.token_hex(6)}"
         document = {"id": name, "policy": policy["name"], "policyDisplayName": policy["displayName"], **seen}
         document["severity"] = policy.get("severity", "")
+        for field, shown in (("userLabels", "policyUserLabels"), ("documentation", "documentation")):
+            if policy.get(field):
+                document[shown] = policy[field]
         document["notified"] = policy.get("notificationChannels") or []
         self._db.run(
             "INSERT INTO monitoring_incidents VALUES (?, ?, ?, ?, NULL, ?)",

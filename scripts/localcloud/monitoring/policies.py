@@ -26,6 +26,7 @@ _CHOSEN_POLICY = (
     "displayName", "documentation", "userLabels", "conditions", "combiner", "enabled", "severity",
     "notificationChannels", "alertStrategy",
 )  # fmt: skip
+_EVALUATED = ("conditions", "combiner", "enabled")
 _CHOSEN_CHANNEL = ("type", "displayName", "description", "labels", "userLabels", "enabled")
 _MOST_CONDITIONS = 6
 NOT_EVALUATED = 12  # google.rpc.Code UNIMPLEMENTED
@@ -78,7 +79,7 @@ class Policies:
         old, given = self._policy(request), await body(request, _API, "AlertPolicy", "alert_policy")
         new = _replaced(old, given, request.query.get("updateMask", ""), _CHOSEN_POLICY)
         new["mutationRecord"] = {"mutateTime": self._context.now(), "mutatedBy": "local"}
-        return self._saved({"enabled": True, **new})
+        return self._saved({"enabled": True, **new}, old)
 
     async def _delete(self, request: Request) -> Response:
         name = self._policy(request)["name"]
@@ -86,12 +87,14 @@ class Policies:
         self._changed(name, None)
         return Response.of_json({})
 
-    def _saved(self, policy: Document) -> Response:
+    def _saved(self, policy: Document, old: Document | None = None) -> Response:
+        """Incidents end, and conditions begin anew, when what is evaluated has changed; not by another description."""
         checked = _checked(policy)
         for channel in checked.get("notificationChannels") or []:
             self._documents.need(channel, "Notification channel")
         self._documents.save(checked["name"], checked)
-        self._changed(checked["name"], checked)
+        if old is None or any(old.get(key) != checked.get(key) for key in _EVALUATED):
+            self._changed(checked["name"], checked)
         return Response.of_json(checked)
 
     def _channel(self, request: Request) -> Document:
@@ -141,14 +144,27 @@ def _replaced(old: Document, given: Document, mask: str, chosen: tuple[str, ...]
         return {**kept, **{key: given[key] for key in chosen if key in given}}
     new = dict(old)
     for path in filter(None, mask.split(",")):
-        words = path.strip().split(".")[0].split("_")
-        key = words[0] + "".join(word.title() for word in words[1:])
-        if key not in chosen:
+        top, dot, inner = path.strip().partition(".")
+        key = _camel(top)
+        if key not in chosen or (dot and not isinstance(given.get(key, {}), dict)):
             raise ApiError(400, f"updateMask: {path!r} cannot be updated.")
-        new.pop(key, None)
-        if key in given:
-            new[key] = given[key]
+        if dot:
+            new[key] = dict(new.get(key) or {})
+            _move(new[key], given.get(key) or {}, inner if "abels" in key else _camel(inner))
+        else:
+            _move(new, given, key)
     return new
+
+
+def _move(target: Document, source: Document, key: str) -> None:
+    target.pop(key, None)
+    if key in source:
+        target[key] = source[key]
+
+
+def _camel(name: str) -> str:
+    words = name.split("_")
+    return words[0] + "".join(word[:1].upper() + word[1:] for word in words[1:])
 
 
 def _checked(policy: Document) -> Document:

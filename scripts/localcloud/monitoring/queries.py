@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -21,6 +22,8 @@ from scripts.localcloud.web import ApiError, Request, Response, Route
 _LONGEST_S = 42 * 86400.0
 _MOST_WINDOWS = 100_000
 _LARGEST_PAGE = 1000
+_VIEWS = ("FULL", "HEADERS", "0", "1")
+_VIEW_TYPE = "type.googleapis.com/google.monitoring.v3.ListTimeSeriesRequest.TimeSeriesView"
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,12 @@ class Queries:
         return [each for each in found if wanted(each)]
 
     async def _list(self, request: Request) -> Response:
-        predicate = predicate_of(request.query.get("filter", ""), "filter")
+        predicate = predicate_of(text := request.query.get("filter", ""), "filter")
+        if not predicate.metric:
+            must = 'must specify a restriction on "metric.type" in the filter, of one type, e.g. metric.type = "TYPE".'
+            raise ApiError(400, f"Field filter had an invalid value of {json.dumps(text[:500])}: {must}")
+        if (view := request.query.get("view", "FULL")) not in _VIEWS:
+            raise ApiError(400, f"Invalid value at 'view' ({_VIEW_TYPE}), {json.dumps(view[:100])}")
         wanted, second = _asked(request, "aggregation"), _asked(request, "secondaryAggregation")
         end_s = _time(request, "interval.endTime")
         start_s = _time(request, "interval.startTime") if request.query.get("interval.startTime") else end_s
@@ -74,7 +82,7 @@ class Queries:
         if second != Aggregation():
             _check(results, second, "secondaryAggregation")
             results = await asyncio.to_thread(alignment.again, results, second, start_s, end_s)
-        bare = request.query.get("view") in ("HEADERS", "1")
+        bare = view in ("HEADERS", "1")
         period_s = second.period_s or wanted.period_s
         shown = [_shown(each, period_s, bare) for each in results]
         unit = catalog.unit(results[0].metric) if results else "1"
