@@ -49,3 +49,24 @@ def test_nothing_comes_from_elsewhere() -> None:
             text = path.read_text(encoding="utf-8")
             assert "https://" not in text.replace("//run.googleapis.com/", ""), path
             assert "@import" not in text and " style=" not in text and "innerHTML" not in text, path
+
+
+def test_the_parts_of_an_executions_bar() -> None:
+    execution = {"tasks": 4, "succeeded": 2, "failed": 1, "running": 1}
+    assert [(each["kind"], each["start"], each["width"]) for each in page.progress(execution)] == [
+        ("good", 0, 50), ("bad", 50, 25), ("wait", 75, 25)
+    ]  # fmt: skip
+    assert page.progress({"tasks": 0, "succeeded": 0, "failed": 0, "running": 0}) == []
+    assert sum(each["width"] for each in page.progress({**execution, "succeeded": 9})) == 100
+
+
+def test_strokes_stand_where_something_failed() -> None:
+    assert page.ticks([0, 10, 1], 100, 23, 10) == "M50.0,22v-20.0M100.0,22v-2.0"
+    assert page.ticks([0, 0], 100, 23, 0) == ""
+
+
+def test_of_many_those_in_trouble_are_shown_whole() -> None:
+    instances = [{"id": number, "state": "failed" if number == 99 else "ready"} for number in range(100)]
+    found = page.parted(instances, "instances")
+    assert [each["id"] for each in found["whole"]] == [99, *range(39)] and len(found["rest"]) == 60
+    assert page.parted(instances[:5], "instances") == {"whole": instances[:5], "rest": []}

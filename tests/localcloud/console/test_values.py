@@ -72,3 +72,40 @@ def test_the_reference_of_a_secret_is_shown() -> None:
 def test_labels_are_redacted_too() -> None:
     assert values.pairs({"b": 1, "a-token": "x"}) == {"a-token": "[redacted]", "b": "1"}
     assert values.pairs(None) == {}
+
+
+def test_badges_of_a_bucket() -> None:
+    assert values.badges({}) == []
+    settings = {
+        "versioning": {"enabled": True}, "softDeletePolicy": {"retentionDurationSeconds": "604800"},
+        "lifecycle": {"rule": [{}, {}]}, "retentionPolicy": {"retentionPeriod": 86400, "isLocked": True},
+        "objectRetention": {"mode": "Enabled"}, "defaultEventBasedHold": True,
+    }  # fmt: skip
+    assert values.badges(settings) == [
+        "versions", "soft delete 7 d", "2 lifecycle rules", "retention 1 d, locked", "object retention",
+        "event-based holds",
+    ]  # fmt: skip
+    assert values.badges({"softDeletePolicy": {"retentionDurationSeconds": "odd"}, "lifecycle": {}}) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "link"),
+    [
+        ("See https://example.com/a?b=1#c.", "https://example.com/a?b=1#c"), ("[x](http://example.com/r)", "http://example.com/r"),
+        ("javascript:alert(1)", ""), ("data:text/html,x", ""), ('https://e.example/"><script>', "https://e.example/"),
+        ("", ""), (None, ""), ("**https://example.com/bold**", "https://example.com/bold"),
+    ],
+)  # fmt: skip
+def test_links_are_of_web_pages_alone(text: object, link: str) -> None:
+    assert values.web_link(text) == link
+
+
+def test_latencies_and_numbers() -> None:
+    assert [values.latency(each) for each in (None, 0.04, 12.4, 999, 3100)] == [
+        "–",
+        "0.0 ms",
+        "12 ms",
+        "999 ms",
+        "3.1 s",
+    ]
+    assert [values.number(each) for each in (None, 0, 12345)] == ["…", "0", "12,345"]
