@@ -176,6 +176,21 @@ def test_a_container_that_never_listens_fails_its_startup_probe(cloud: Cloud) ->
     assert condition(healthy, "Ready")["status"] == "True"
 
 
+def test_a_probe_is_answered_with_all_that_holds_for_it(cloud: Cloud) -> None:
+    probes = {
+        "startupProbe": {"httpGet": {"path": "/health"}, "failureThreshold": 9, "periodSeconds": 2},
+        "livenessProbe": {"tcpSocket": {}},
+    }
+    body = service("probed", container={**probes, "ports": [{"containerPort": 9000}]})
+    found = cloud.create(body)["spec"]["template"]["spec"]["containers"][0]
+    assert found["startupProbe"] == {
+        "httpGet": {"path": "/health", "port": 9000}, "failureThreshold": 9, "periodSeconds": 2, "timeoutSeconds": 1,
+    }  # fmt: skip
+    defaults = {"failureThreshold": 3, "periodSeconds": 10, "timeoutSeconds": 1}
+    assert found["livenessProbe"] == {"tcpSocket": {"port": 9000}, **defaults}
+    assert cloud.replace(body)["metadata"]["generation"] == 1, "nothing has changed"
+
+
 @pytest.mark.parametrize(
     ("change", "reason", "words"),
     [

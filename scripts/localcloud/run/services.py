@@ -245,9 +245,22 @@ def _with_defaults(spec: dict[str, Any]) -> Document:
     bounds = container.setdefault("resources", {}).setdefault("limits", {})
     bounds.setdefault("cpu", "1000m")
     bounds.setdefault("memory", "512Mi")
+    port = container["ports"][0].get("containerPort", 8080)
     if not container.get("startupProbe"):
-        port = container["ports"][0].get("containerPort", 8080)
         container["startupProbe"] = {
             "timeoutSeconds": 240, "periodSeconds": 240, "failureThreshold": 1, "tcpSocket": {"port": port},
         }  # fmt: skip
+    for kind in ("startupProbe", "livenessProbe", "readinessProbe"):
+        if container.get(kind):
+            _fill_probe(container[kind], port)
     return filled
+
+
+def _fill_probe(probe: Document, port: int) -> None:
+    for key, value in (("timeoutSeconds", 1), ("periodSeconds", 10), ("failureThreshold", 3)):
+        probe[key] = probe.get(key) or value
+    for kind in ("httpGet", "tcpSocket", "grpc"):
+        if kind in probe:
+            probe[kind] = {**(probe[kind] or {}), "port": (probe[kind] or {}).get("port") or port}
+    if "httpGet" in probe:
+        probe["httpGet"]["path"] = probe["httpGet"].get("path") or "/"
