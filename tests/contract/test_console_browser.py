@@ -155,7 +155,8 @@ def test_it_stays_fresh_fits_a_phone_and_runs_nothing_of_others(shared_standin: 
             another = service("z", container={"command": None, "image": "us-docker.pkg.dev/demo/images/unknown"})
             shared_standin.post(SERVICES, another)
             await tab.until(
-                "document.querySelector('#log-lines .fresh .msg')?.textContent.startsWith('second <script>')"
+                "[...document.querySelectorAll('#log-lines .fresh .msg')]"
+                ".some((each) => each.textContent.startsWith('second <script>'))"
             )
             await tab.until("!!document.querySelector('#services article[aria-label=z]')")
             assert await tab.js(f"document.querySelectorAll('[aria-label={name}] details:not([open])').length") == 0
