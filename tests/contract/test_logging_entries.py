@@ -52,6 +52,20 @@ def test_the_same_entry_is_kept_once(entries: Any) -> None:
     assert len(read(entries, 'textPayload="twice"')["entries"]) == 1
 
 
+def test_a_large_entry_is_refused_alone(entries: Any) -> None:
+    log = "projects/demo/logs/large"
+    given = [{"textPayload": "x" * 250_000}, {"textPayload": "x" * 300_000}, {"textPayload": "small"}]
+    with pytest.raises(HttpError, match="exceeds maximum size of 256.0K"):
+        write(entries, *given, log=log)
+    assert "entries" not in read(entries, 'log_id("large")')
+    with pytest.raises(HttpError, match="1 of 3 entries were refused"):
+        write(entries, *given, log=log, partialSuccess=True)
+    found = read(entries, 'log_id("large")', pageSize="10")["entries"]
+    assert sorted(len(each["textPayload"]) for each in found) == [5, 250_000]
+    with pytest.raises(HttpError, match="Request payload size exceeds the limit"):
+        write(entries, *[{"textPayload": "x" * 200_000}] * 53, log=log)
+
+
 def test_order_and_pages(entries: Any) -> None:
     log = "projects/demo/logs/paged"
     write(entries, *({"textPayload": str(n), "timestamp": f"2026-11-19T00:00:0{n}Z"} for n in range(7)), log=log)

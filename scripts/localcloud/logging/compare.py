@@ -185,7 +185,7 @@ def _pair(kind: str, found: Any, value: str) -> tuple[Any, Any]:
     if isinstance(found, bool):
         return str(found).lower(), value.lower()
     if isinstance(found, (int, float)):
-        return found, _number(value)
+        return _number(found), _number(value)  # as a payload holds them: doubles
     return (found.lower(), value.lower()) if isinstance(found, str) else (None, None)
 
 

@@ -25,6 +25,8 @@ _LOG_NAME = re.compile(r"(projects|organizations|billingAccounts|folders)/[^/]+/
 _PARENT = re.compile(r"(projects|organizations|billingAccounts|folders)/[^/]+")
 _PAYLOADS = ("textPayload", "jsonPayload", "protoPayload")
 _LARGEST_PAGE = 1000
+_LARGEST_ENTRY_BYTES = 256 * 1024  # "Quotas and limits" of Cloud Logging; as is the next
+_LARGEST_WRITE_BYTES = 10 << 20
 _DEFAULT_PAGE = 50
 
 
@@ -94,14 +96,19 @@ class LoggingRoom:
             flush()
 
     async def _write(self, request: Request) -> Response:
-        body = await request.json_object()
+        body, size = await request.json_object(), int(request.headers.get("content-length") or _LARGEST_WRITE_BYTES)
+        if size > _LARGEST_WRITE_BYTES:
+            raise ApiError(400, f"Request payload size exceeds the limit: {_LARGEST_WRITE_BYTES} bytes.")
         given = body.get("entries")
         if not isinstance(given, list) or not given:
             raise ApiError(400, "entries: at least one log entry is required.")
         entries, problems = [], {}
         for index, entry in enumerate(given):
             try:
-                entries.append(_checked(entry, body))
+                checked = _checked(entry, body)
+                if size > _LARGEST_ENTRY_BYTES:
+                    _check_size(checked)
+                entries.append(checked)
             except ApiError as error:
                 if not body.get("partialSuccess"):
                     raise ApiError(400, f"entries[{index}].{error.message}") from None
@@ -117,9 +124,7 @@ class LoggingRoom:
         parents = _parents(body)
         wanted = _filter(body.get("filter") or "")
         newest_first = _newest_first(body.get("orderBy") or "")
-        size = body.get("pageSize") or _DEFAULT_PAGE
-        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
-            raise ApiError(400, f"page_size: expected a positive number, found {size!r}.")
+        size = _page_size(body.get("pageSize"))
         query = hashlib.sha256(json.dumps([parents, body.get("filter"), newest_first]).encode()).hexdigest()[:12]
         after = _after(body.get("pageToken") or "", query)
         self._flush()
@@ -168,6 +173,12 @@ def _checked(given: Any, body: dict[str, Any]) -> Entry:
     return entry
 
 
+def _check_size(entry: Entry) -> None:
+    size = len(json.dumps(entry, ensure_ascii=False, separators=(",", ":")).encode(errors="replace"))
+    if size > _LARGEST_ENTRY_BYTES:
+        raise ApiError(400, f"size: Log entry with size {size / 1024:.2f}K exceeds maximum size of 256.0K.")
+
+
 def _parents(body: dict[str, Any]) -> list[str]:
     names = body.get("resourceNames")
     if not names and isinstance(body.get("projectIds"), list):
@@ -178,6 +189,14 @@ def _parents(body: dict[str, Any]) -> list[str]:
         if not isinstance(name, str) or not _PARENT.match(name):
             raise ApiError(400, f"resource_names: expected projects/PROJECT, found {name!r}.")
     return ["/".join(name.split("/")[:2]) for name in names]
+
+
+def _page_size(given: Any) -> int:
+    """Numbers may travel as text."""
+    size = int(given) if isinstance(given, str) and given.isascii() and given.isdigit() and len(given) < 10 else given
+    if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 0):
+        raise ApiError(400, f"page_size: expected a positive number, found {given!r}.")
+    return size or _DEFAULT_PAGE
 
 
 def _filter(text: Any) -> Filter:

@@ -25,6 +25,7 @@ ENTRY: dict[str, Any] = {
     "jsonPayload": {
         "cache_hit": True,
         "n": 7,
+        "big": 9007199254740993,
         "rate": 0.5,
         "message": "Loaded v1",
         "list": ["a", "b"],
@@ -53,6 +54,7 @@ ENTRY: dict[str, Any] = {
         "jsonPayload.cache_hit:*",
         "jsonPayload.cache_hit!=false",
         "jsonPayload.n>=7 jsonPayload.n<8 jsonPayload.n=7.0",
+        "jsonPayload.big=9007199254740993",
         "jsonPayload.rate>0.25",
         "jsonPayload.code=200",
         "jsonPayload.message:LOADED",

@@ -23,6 +23,17 @@ from scripts.localcloud.logging.regex import BadRegex, compiled
         ("[]x]", "]"),
         ("a|", ""),
         ("ü", "Grüße"),
+        ("(?i)größe äöü", "GRÖßE ÄÖÜ"),
+        ("(?i:[à-ü]+x)", "ÀÉX"),
+        (r"^\p{L}+ \pN$", "Größe 7"),
+        (r"^[\p{Lu}\s]+$", "Ä Ö"),
+        (r"^\P{L}+$", "12-3"),
+        (r"\p{^L}", "a1"),
+        (r"\x{65e5}\x{672c}", "日本"),
+        (r"(?<count>\d+) ms", "12 ms"),
+        (r"^[^\W\d]+$", "ab_c"),
+        (r"\bstart\b", "ästartö"),
+        (r"^[\S]+$", "a~\x7fé"),
     ],
 )
 def test_it_is_found(pattern: str, text: str) -> None:
@@ -30,15 +41,34 @@ def test_it_is_found(pattern: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "text"), [("^a", "ba"), ("a$", "a\n"), ("(?m)^c$", "ab\nd"), ("[^]a]", "]a"), (r"\Qa.b\E", "axb")]
-)
+    ("pattern", "text"),
+    [
+        ("^a", "ba"), ("a$", "a\n"), ("(?m)^c$", "ab\nd"), ("[^]a]", "]a"), (r"\Qa.b\E", "axb"), (r"^\w+$", "größe"),
+        (r"\d", "٣"), (r"\s", "\u2003"), (r"\p{Lu}", "äß1"), (r"[\D]", "123"), (r"\Bb", "äb"), (r"\bé", "é"),
+    ],
+)  # fmt: skip
 def test_it_is_not_found(pattern: str, text: str) -> None:
     assert not compiled(pattern).found(text)
 
 
 @pytest.mark.parametrize(
     "pattern",
-    ["(?=a)", "(?!a)", "(?<=a)b", r"(a)\1", "a++", "(?>a)", "(", "[", "*a", "(?P<n", "[[:nonsense:]]", "x" * 20_000],
+    [
+        "(?=a)",
+        "(?!a)",
+        "(?<=a)b",
+        r"(a)\1",
+        "a++",
+        "(?>a)",
+        "(",
+        "[",
+        "*a",
+        "(?P<n",
+        "[[:nonsense:]]",
+        r"\p{Nonsense}",
+        r"\x{110000}",
+        "x" * 20_000,
+    ],
 )
 def test_what_re2_does_not_know_is_refused(pattern: str) -> None:
     with pytest.raises(BadRegex):
