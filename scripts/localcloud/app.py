@@ -232,7 +232,7 @@ def _headers(request: Request, response: Response) -> list[tuple[bytes, bytes]]:
     headers = [(key.lower().encode("latin-1"), _header_value(value)) for key, value in response.headers]
     names = {key for key, _ in headers}
     bodiless = response.status in (204, 304)
-    if b"content-type" not in names and not bodiless:
+    if response.content_type and b"content-type" not in names and not bodiless:
         headers.append((b"content-type", _header_value(response.content_type)))
     if b"content-length" not in names and not bodiless and isinstance(response.body, (bytes, FileBody)):
         size = response.body.count if isinstance(response.body, FileBody) else len(response.body)

@@ -155,6 +155,7 @@ class FileBody:
 class Response:
     """One HTTP answer; a body that is an async iterator is streamed (give content-length when it is known).
 
+    content_type is sent where the headers tell none, unless it is empty (an answer that is only passed on).
     pace, when a fault has set it, says how the body is sent.
     """
 

@@ -258,3 +258,12 @@ def test_a_redirect_within_a_service_stays_below_its_prefix(cloud: Cloud, odd: s
         answer = connection.getresponse()
         assert (answer.status, answer.headers["Location"]) == (302, "/here?a=1")
     assert fetch(odd + "/moved")[1]["path"] == "/here?a=1"
+
+
+def test_headers_that_an_instance_does_not_send_are_not_made_up(odd: str) -> None:
+    with connected(odd) as (connection, path):
+        for target in ("/", "/until-closed", "/empty"):
+            connection.request("GET", path + target)
+            answer = connection.getresponse()
+            answer.read()
+            assert "Content-Type" not in answer.headers and "Server" not in answer.headers

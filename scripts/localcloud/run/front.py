@@ -225,7 +225,6 @@ class Front:
         status, answer = connection.status, connection.headers
         # with the length of what is not sent, uvicorn would wait for it
         dropped = _NOT_RETURNED | {b"content-length"} if status in (204, 304) else _NOT_RETURNED
-        content_type = "application/octet-stream"
         out = []
         for key, value in answer:
             if key == b"connection" and value.lower() not in _PLAIN_CONNECTION:
@@ -241,8 +240,8 @@ class Front:
             lease.end()
             self._note(call, status, connection.header_bytes + len(body), "")
             unknown = call.request.method == "HEAD" and all(key != b"content-length" for key, _ in answer)
-            return Response(status, _nothing() if unknown else body, tuple(out), content_type)
-        return Response(status, self._stream(call, connection, lease), tuple(out), content_type)
+            return Response(status, _nothing() if unknown else body, tuple(out), "")
+        return Response(status, self._stream(call, connection, lease), tuple(out), "")
 
     async def _stream(self, call: _Call, connection: Connection, lease: _Lease) -> AsyncIterator[bytes]:
         """The instance's answer as it arrives; the slot is given back when it ended, failed or was never read."""
