@@ -164,6 +164,21 @@ def test_a_failing_revision_leaves_traffic_where_it_was(cloud: Cloud) -> None:
     )
 
 
+def test_traffic_can_go_to_a_revision_that_another_overtook(cloud: Cloud) -> None:
+    cloud.create(service("hasty", revision="hasty-one"))
+    services = cloud.run.services()
+    slow = service("hasty", revision="hasty-two", env={"START_DELAY_S": "0.5"})
+    services.replaceService(name=f"{PARENT}/services/hasty", body=slow).execute()
+    cloud.replace(service("hasty", revision="hasty-three"))
+    overtaken = condition(cloud.revision("hasty-two"), "Ready")
+    assert (overtaken["status"], overtaken["reason"]) == ("False", "Superseded")
+    back = cloud.replace(
+        service("hasty", revision="hasty-three", traffic=[{"percent": 100, "revisionName": "hasty-two"}])
+    )
+    assert condition(back, "Ready")["status"] == condition(cloud.revision("hasty-two"), "Ready")["status"] == "True"
+    assert fetch(back["status"]["url"] + "/env")[1]["K_REVISION"] == "hasty-two"
+
+
 def test_a_container_that_never_listens_fails_its_startup_probe(cloud: Cloud) -> None:
     probe = {"tcpSocket": {"port": 8080}, "failureThreshold": 1, "periodSeconds": 1}
     body = service("deaf", env={"LISTEN": "0"}, container={"startupProbe": probe})

@@ -21,6 +21,7 @@ from scripts.localcloud.web import ApiError
 
 log = logging.getLogger("localcloud")
 _MISSING = "The named revision does not exist."
+_SUPERSEDED = "Superseded"
 
 State = tuple[str, str, str]  # status, reason, message of a condition
 _DONE: State = (TRUE, "", "")
@@ -227,6 +228,10 @@ class Controller:
             if document is None:
                 return FALSE, "RevisionMissing", f"Revision '{target.revision}': {_MISSING}"
             ready = conditions.find(document, "Ready")
+            if ready.get("reason") == _SUPERSEDED:  # it never had the time to show whether it can run
+                outcome = await self._try_start(project, name, document)
+                self._save_revision(project, target.revision, outcome)
+                ready = conditions.find(self._store.need("revision", project, target.revision), "Ready")
             if ready["status"] != TRUE:
                 return (
                     FALSE,
@@ -256,7 +261,7 @@ class Controller:
             changed = documents.with_activity(document, revision in active, now)
             if revision != created and conditions.status_of(changed, "Ready") == UNKNOWN:
                 old = changed["status"]["conditions"]
-                why = (FALSE, "Superseded", "A newer revision was deployed before this one was ready.")
+                why = (FALSE, _SUPERSEDED, "A newer revision was deployed before this one was ready.")
                 changed["status"]["conditions"] = documents.revision_conditions(old, *why, now)
             self._store.put("revision", project, revision, changed)
             if revision not in used:
