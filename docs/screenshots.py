@@ -1,11 +1,12 @@
 """Takes the pictures of the console: ./dev python -m docs.screenshots
 
 Writes docs/images/console-{light,dark,phone}.png. Needs Chromium. It deploys to a stand-in of its own (another state
-folder, a free port), gives it a canary and some traffic, takes the pictures, and stops it.
+folder, a free port), gives it a canary, a fault, an incident and some traffic, takes the pictures, and stops it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -15,10 +16,12 @@ import struct
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 import zlib
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from scripts import process
 from scripts.errors import OpsError, Refused
@@ -33,11 +36,26 @@ OPTIONS = (
 )  # fmt: skip
 DARK = "--blink-settings=preferredColorScheme=0"
 SHOTS = {
-    "console-light": ("1360,1420",),
-    "console-dark": ("1360,1420", DARK),
-    "console-phone": ("390,1500",),
+    "console-light": ("1360,1592",),
+    "console-dark": ("1360,1592", DARK),
+    "console-phone": ("390,1660",),
 }
 TRAFFIC_S = 24.0
+_ALIKE = 40  # squared distance of two colours that nobody tells apart
+BUCKET = "tabular-model-cache-local"
+CHANNEL = {"type": "email", "displayName": "On call"}
+POLICY = {
+    "displayName": "Statement refused",
+    "combiner": "OR",
+    "severity": "ERROR",
+    "documentation": {"links": [{"displayName": "Runbook", "url": "https://example.com/runbook#statement-refused"}]},
+    "conditions": [
+        {
+            "displayName": "a gate refuses a signature",
+            "conditionMatchedLog": {"filter": 'jsonPayload.message:"refused"'},
+        }
+    ],
+}
 
 
 def main() -> int:
@@ -67,6 +85,7 @@ def _take(program: str, folder: Path) -> None:
     try:
         process.run([*invoke, "deploy", "--env", "local"], cwd=ROOT, env=env, on_line=print)
         _canary(url)
+        _trouble(url)
         _traffic(url)
         IMAGES.mkdir(exist_ok=True)
         for name, (size, *more) in SHOTS.items():
@@ -100,6 +119,25 @@ def _canary(url: str) -> None:
     raise OpsError("the canary did not become ready", "Run: ./dev invoke local.logs")
 
 
+def _trouble(url: str) -> None:
+    """A fault that has happened, and an alert that has fired."""
+    _send(f"{url}/_local/faults", {"on": "storage.objects.insert", "kind": "503", "nth": 2, "bucket": BUCKET})
+    _send(f"{url}/_local/faults", {"on": "upstream.ollama.*", "kind": "slow", "count": "forever"})
+    for number in range(3):
+        with contextlib.suppress(urllib.error.HTTPError):
+            address = f"{url}/upload/storage/v1/b/{BUCKET}/o?uploadType=media&name=notes/{number}.txt"
+            _send(address, {"note": number})
+    with contextlib.suppress(urllib.error.HTTPError):
+        _fetch(f"{url}/storage/v1/b/{BUCKET}/o/notes%2Fnone.txt")
+    project = "projects/modelshelf-local"
+    channel = _send(f"{url}/v3/{project}/notificationChannels", {**CHANNEL, "labels": {"email_address": "on-call"}})
+    _send(f"{url}/v3/{project}/alertPolicies", {**POLICY, "notificationChannels": [channel["name"]]})
+    entry = {"jsonPayload": {"message": "statement refused: unknown key"}, "severity": "ERROR"}
+    given = {"logName": f"{project}/logs/gate", "resource": {"type": "global"}, "entries": [entry]}
+    _send(f"{url}/v2/entries:write", given)
+    _send(f"{url}/_local/clock", {"advance_s": 90})
+
+
 def _traffic(url: str) -> None:
     """Requests in waves, so that the sparkline has something to show; the page must be open for it to be drawn."""
     _fetch(f"{url}/")
@@ -108,6 +146,11 @@ def _traffic(url: str) -> None:
     while (spent_s := time.monotonic() - began) < TRAFFIC_S:
         _fetch(f"{url}/run/tabular-service/embed", body, "POST")
         time.sleep(0.02 + 0.12 * (1 + math.sin(spent_s)) * (1 + math.sin(spent_s * 2.7)))
+
+
+def _send(url: str, given: dict[str, Any]) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(_fetch(url, json.dumps(given).encode(), "POST"))
+    return answer
 
 
 def _fetch(url: str, body: bytes | None = None, method: str = "GET") -> bytes:
@@ -124,15 +167,24 @@ def _free_port() -> int:
 
 
 def smaller(png: bytes) -> bytes:
-    """The same picture with a palette of its 256 most frequent colours: RGB of 8 bits in, a third of the bytes out."""
+    """The same picture with a palette of 256 of its colours: RGB of 8 bits in, a third of the bytes out."""
     width, height, rows = _pixels(png)
     counts = Counter(row[at : at + 3] for row in rows for at in range(0, width * 3, 3))
-    palette = [colour for colour, _ in counts.most_common(256)]
+    palette = _palette([colour for colour, _ in counts.most_common()])
     index = {colour: min(range(len(palette)), key=lambda at: _distance(palette[at], colour)) for colour in counts}
     lines = b"".join(b"\0" + bytes(index[row[at : at + 3]] for at in range(0, width * 3, 3)) for row in rows)
     header = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"PLTE", b"".join(palette)), (b"IDAT", zlib.compress(lines, 9)), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in chunks)
+
+
+def _palette(colours: list[bytes]) -> list[bytes]:
+    """The most frequent ones of those that differ from each other: a small mark keeps its colour beside much text."""
+    chosen: list[bytes] = []
+    for colour in colours:
+        if len(chosen) < 256 and all(_distance(colour, each) > _ALIKE for each in chosen):
+            chosen.append(colour)
+    return chosen + [each for each in colours if each not in chosen][: 256 - len(chosen)]
 
 
 def _distance(one: bytes, other: bytes) -> int:
