@@ -152,3 +152,14 @@ def test_a_body_stays_as_long_as_one_deleted_copy_can_be_restored(standin: Any, 
     assert [blob.name for blob in bucket.list_blobs(soft_deleted=True)] == ["two"]
     bucket.restore_blob("two", generation=copy.generation)
     assert bucket.blob("two").download_as_text(retry=None) == "text"
+
+
+def test_a_name_without_a_generation(client: Any, bucket: Any, shared_standin: Any) -> None:
+    blob = bucket.blob("dir/x")
+    blob.upload_from_string(b"1")
+    blob.delete()
+    path = f"/b/{bucket.name}/o/"
+    for name, code in (("dir%2Fx", 400), ("dir%2F", 404)):  # gcloud asks for a folder's object before it lists
+        with pytest.raises(google.GoogleAPICallError) as refused:
+            client._connection.api_request("GET", path + name, {"softDeleted": "true"})
+        assert refused.value.code == code

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 from heapq import merge
+from itertools import islice
 from typing import Any
 
 from scripts.localcloud.storage import access, contexts, fields, listing
@@ -118,6 +119,9 @@ class Objects:
         """The soft-deleted generation that a request names. Raises ApiError 400 (no generation) or 404."""
         generation = integer(request.query, "generation")
         if generation is None:
+            bucket, name = self._store.bucket(request.params["bucket"]).name, request.params["object"]
+            if not any(each.name == name for each in islice(self._store.index.soft.positions(bucket, name, 0), 1)):
+                raise ApiError(404, f"No such object: {bucket}/{name}", "notFound")
             raise ApiError(400, "Required parameter: generation", "required")
         return self._store.soft_deleted(request.params["bucket"], request.params["object"], generation)
 
