@@ -9,11 +9,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, NamedTuple
-from urllib.parse import parse_qs, unquote
+from urllib.parse import unquote
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Headers = tuple[tuple[str, str], ...]
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 _STATUS = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
@@ -168,7 +169,7 @@ class Response:
     @classmethod
     def of_json(cls, value: Any, status: int = 200, headers: Headers = ()) -> Response:
         """An answer whose body is JSON."""
-        return cls(status, json.dumps(value, separators=(",", ":")).encode(), headers)
+        return cls(status, _ENCODER.encode(value).encode(), headers)
 
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -294,5 +295,17 @@ def _compile(pattern: str) -> re.Pattern[str]:
 
 def parse_query(raw: str) -> tuple[dict[str, str], dict[str, list[str]]]:
     """Query parameters: the last value of each, and all of them."""
-    every = parse_qs(raw, keep_blank_values=True)
-    return {key: values[-1] for key, values in every.items()}, every
+    last: dict[str, str] = {}
+    every: dict[str, list[str]] = {}
+    for pair in raw.split("&"):
+        if pair:
+            key, _, value = pair.partition("=")
+            key, value = _plain(key), _plain(value)
+            last[key] = value
+            every.setdefault(key, []).append(value)
+    return last, every
+
+
+def _plain(text: str) -> str:
+    """A part of a query (application/x-www-form-urlencoded) as it was meant."""
+    return unquote(text.replace("+", " ")) if "%" in text or "+" in text else text

@@ -52,6 +52,7 @@ class Bodies:
 
     def __init__(self, folder: Path, db: Database) -> None:
         self.folder = folder
+        self._root = str(folder)
         self.closed = False
         self.backlog_bytes = 0
         self._db = db
@@ -61,7 +62,11 @@ class Bodies:
 
     def path(self, body: str) -> Path:
         """Where a body lies."""
-        return self.folder / body[:2] / body[2:]
+        return Path(self.name(body))
+
+    def name(self, body: str) -> str:
+        """The same as text, which costs a tenth."""
+        return f"{self._root}/{body[:2]}/{body[2:]}"
 
     def sweep(self) -> int:
         """Remove what an earlier daemon left behind; how many bodies."""
@@ -187,18 +192,24 @@ class Sink:
 
     async def flush(self) -> None:
         """Everything taken so far is hashed and written; the file is closed until more comes."""
+        await self._write_all()
+        self._close()
+
+    async def _write_all(self) -> None:
         if self._pending_bytes > INLINE_BYTES:
             self._submit()
         await self._settle()
         if not self._gone:
             self._absorb(self._take())
-        self._close()
 
     async def finish(self) -> Body:
         """The complete body; from now on its file is read-only. Raises Discarded."""
-        await self.flush()
-        self._must_live()
-        self._bodies.path(self.id).chmod(0o444)
+        await self._write_all()
+        try:
+            self._must_live()
+            os.fchmod(self._open(), 0o444)
+        finally:
+            self._close()
         crc32c = base64.b64encode(self._crc32c.to_bytes(4, "big")).decode()
         md5 = base64.b64encode(self._md5.digest()).decode() if self._md5 is not None else None
         return Body(self.id, self.size_bytes, crc32c, md5)
@@ -309,12 +320,12 @@ class Sink:
 
     def _open(self) -> int:
         if self._descriptor < 0:
-            path, flags = self._bodies.path(self.id), os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
+            name, flags = self._bodies.name(self.id), os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
             try:
-                self._descriptor = os.open(path, flags, 0o600)
+                self._descriptor = os.open(name, flags, 0o600)
             except FileNotFoundError:
-                path.parent.mkdir(mode=0o700, exist_ok=True)
-                self._descriptor = os.open(path, flags, 0o600)
+                Path(name).parent.mkdir(mode=0o700, exist_ok=True)
+                self._descriptor = os.open(name, flags, 0o600)
         return self._descriptor
 
     def _close(self) -> None:

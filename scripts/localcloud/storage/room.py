@@ -95,8 +95,9 @@ def _strict(route: Route) -> Route:
 
 async def _readable(handler: Handler, request: Request) -> Response:
     """Refuse a query that is not UTF-8 instead of storing objects under other names than asked for."""
-    try:
-        unquote_to_bytes(request.raw_query).decode()
-    except UnicodeDecodeError:
-        raise ApiError(400, "The query is not valid UTF-8", "invalid") from None
+    if "%" in request.raw_query:
+        try:
+            unquote_to_bytes(request.raw_query).decode()
+        except UnicodeDecodeError:
+            raise ApiError(400, "The query is not valid UTF-8", "invalid") from None
     return await handler(request)

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any
 
 from scripts.localcloud.context import Database
 from scripts.localcloud.storage.records import Position, Record, columns, record_of, times
 
+# How many generations are asked for in one statement.
+_AT_ONCE = 250
 _TABLE = """
 CREATE TABLE IF NOT EXISTS storage_soft_deleted(
     bucket TEXT NOT NULL, name TEXT NOT NULL, generation INTEGER NOT NULL, metageneration INTEGER NOT NULL,
@@ -88,7 +91,13 @@ class SoftDeleted:
 
 
 def several(db: Database, table: str, bucket: str, positions: list[Position]) -> list[Record]:
-    """These generations of a table. A query each: SQLite searches no index for a list of pairs."""
-    sql = f"SELECT * FROM {table} WHERE bucket = ? AND name = ? AND generation = ?"
-    rows = (db.row(sql, bucket, *position) for position in positions)
-    return [record_of(row) for row in rows if row is not None]
+    """These generations of a table. They are joined: SQLite searches no index for `IN` with pairs."""
+    found: list[Record] = []
+    for start in range(0, len(positions), _AT_ONCE):
+        part = positions[start : start + _AT_ONCE]
+        marks = ", ".join(["(?, ?)"] * len(part))
+        sql = f"""WITH wanted(name, generation) AS (VALUES {marks})
+                  SELECT here.* FROM wanted CROSS JOIN {table} AS here
+                  ON here.bucket = ? AND here.name = wanted.name AND here.generation = wanted.generation"""
+        found.extend(map(record_of, db.rows(sql, *chain.from_iterable(part), bucket)))
+    return found

@@ -35,7 +35,8 @@ class Target:
         chosen = fields.given({**resource, **({"contentEncoding": encoding} if encoding else {})})
         name = check_object(request.query.get("name") or resource.get("name"))
         bucket = store.bucket(request.params["bucket"])
-        chosen = contexts.stamped({}, chosen, store.context.now(), merge=False)
+        if "contexts" in chosen:
+            chosen = contexts.stamped({}, chosen, store.context.now(), merge=False)
         chosen.update(access.of_object(bucket, request.query, resource))
         chosen.update(keys(request))
         announced = {key: resource[key] for key in ("crc32c", "md5Hash") if isinstance(resource.get(key), str)}

@@ -66,4 +66,5 @@ class Uploads:
                 record = await target.commit(self._store, sink, request.headers)
             except Discarded:
                 raise ApiError(503, "The stand-in is stopping.", "backendError") from None
+        request.facts.update(bucket=record.bucket, object=record.name, generation=record.generation)
         return Response.of_json(shown(self._store, record, request))
