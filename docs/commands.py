@@ -77,7 +77,7 @@ What `./dev invoke --help TASK` tells, on one page. It is made from the tasks: `
 | `--service NAME` | a service of the environment, by its short name (default: tabular) |
 | `--dry-run` | print what would be done, and change nothing |
 | `--yes` | do not ask. What cannot be undone asks first; without a terminal to ask on it is refused with 3 |
-| `--json` | print one JSON document alone on standard output, all else on standard error; an error prints no document |
+| `--json` | print one JSON document on standard output, and nothing else there; an error prints no document |
 
 The document of `--dry-run` is always `title`, `changes[]` (`action`, `target`, `path`, `before`, `after`) and
 `would_change`; that of `local.fault`, `.lifecycle` and `.upstreams` is the same as without it. Every command can be

@@ -29,7 +29,7 @@ HELP = {
     "env": "environment: a file in environments/ (default: $MODELSHELF_ENV)",
     "service": "service of the environment, by its short name",
     "dry_run": "print what would be done, and change nothing",
-    "json": "print one JSON document alone on standard output, all else on standard error",
+    "json": "print one JSON document on standard output, and nothing else there",
     "yes": "do not ask",
 }
 
@@ -166,6 +166,7 @@ def _catch_signals() -> None:
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a task goes on when its reader left
     for name in ("SIGTERM", "SIGHUP"):
         signal.signal(getattr(signal, name), interrupt)
 

@@ -24,11 +24,11 @@ Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 
 
 class Screen:
-    """Talk (steps, notes) goes to standard error, results to standard output; with json nothing but the document."""
+    """Talk (steps, notes) goes to standard error, results to standard output; with json the document is the result."""
 
     def __init__(self, *, json: bool = False) -> None:
         self._json = json
-        self._stream = sys.stderr if json else sys.stdout
+        self._stream = sys.stdout
         self._consoles = {stream: _console(stream) for stream in (sys.stderr, self._stream)}
         self._spinner: Any = None
         self.gone = False
@@ -59,7 +59,7 @@ class Screen:
 
     def line(self, text: str = "") -> None:
         """One plain line."""
-        self._styled(self._stream, text, "")
+        self.lines([text])
 
     def text(self, text: str) -> None:
         """Text exactly as it is, for other programs to read."""
@@ -67,11 +67,15 @@ class Screen:
 
     def lines(self, lines: Iterable[str]) -> None:
         """Plain lines; those of a plan are coloured by their sign."""
+        if self._json:
+            return
         for text in lines:
             self._styled(self._stream, text, {"+": "green", "~": "yellow", "-": "red", "»": "cyan"}.get(text[:1], ""))
 
     def rows(self, title: str, rows: Sequence[Row], table: Table = ((), ())) -> None:
         """Names and values: a frame on a terminal, `name: value` lines in a pipe; then a table."""
+        if self._json:
+            return
         self._rows(title, rows)
         self.table(*table)
 
@@ -93,7 +97,7 @@ class Screen:
 
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """A table, numbers to the right; in a pipe aligned columns without frames; of no rows nothing is shown."""
-        if not rows:
+        if self._json or not rows:
             return
         numbers = {
             column

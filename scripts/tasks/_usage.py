@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import signal
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invoke.exceptions import Exit, ParseError
@@ -30,7 +33,12 @@ class Whole(Argument):
 
 
 def install(namespace: Collection) -> None:
-    """Let Invoke's parser errors say what to type next: only their text can be reached before a task runs."""
+    """Let Invoke's parser errors say what to type next: only their text can be reached before a task runs.
+
+    Until then a reader that left (`--list | head`) ends the program silently, as it ends other programs.
+    """
+    if Path(sys.argv[0]).name in ("invoke", "inv") or Path(sys.argv[0]).parent.name == "invoke":
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
     def told(error: ParseError) -> str:
         return explained(error, namespace)
