@@ -147,7 +147,7 @@ class LogsClient:
 def entry(body: Mapping[str, Any]) -> Entry:
     """A LogEntry document as a value."""
     fields = body.get("jsonPayload") or {}
-    message = body.get("textPayload") or fields.get("message") or _proto_text(body)
+    message = body.get("textPayload") or fields.get("message") or _proto_text(body) or _request_text(body)
     resource = body.get("resource", {})
     return Entry(
         timestamp=str(body.get("timestamp", "")),
@@ -164,6 +164,16 @@ def entry(body: Mapping[str, Any]) -> Entry:
 def stamp(when: datetime) -> str:
     """An aware datetime as Logging compares it: RFC 3339, UTC, microseconds."""
     return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _request_text(body: Mapping[str, Any]) -> str:
+    """An entry of Cloud Run's request log, which has no text: GET http://…/health 200 4 ms."""
+    request = body.get("httpRequest")
+    if not request:
+        return ""
+    latency_ms = float(str(request.get("latency") or "0s").removesuffix("s")) * 1000
+    words = (request.get("requestMethod", ""), request.get("requestUrl", ""), request.get("status", ""))
+    return f"{' '.join(str(word) for word in words)} {latency_ms:.0f} ms"
 
 
 def _proto_text(body: Mapping[str, Any]) -> str:

@@ -21,7 +21,7 @@ from scripts.tasks._command import command, settings_for
 def logs(
     c: Any, env: str = "", service: str = "tabular", since: str = "1h", limit: int = 100, follow: bool = False,
     job: bool = False, revision: str = "", severity: str = "", json: bool = False,
-) -> None:  # fmt: skip
+) -> int:  # fmt: skip
     """Show the structured logs of a service or of its sync job."""
     from scripts.service import journal
     from scripts.tasks._screen import Screen
@@ -29,7 +29,13 @@ def logs(
     screen = Screen()
     wanted = journal.Wanted(service, since, limit, job, revision, severity)
     entry = None
-    for entry in journal.entries(settings_for(env), wanted, follow, lambda: not screen.gone):
-        screen.text(journal.line(entry, as_json=json) + "\n")
+    try:
+        for entry in journal.entries(settings_for(env), wanted, follow, lambda: not screen.gone):
+            screen.text(journal.line(entry, as_json=json) + "\n")
+    except KeyboardInterrupt:
+        if not follow:
+            raise
+        return 130
     if entry is None:
-        Screen(json=True).note(f"no entries since {since} ago")
+        Screen(json=True).note(f"no entries in the last {since}")
+    return 0

@@ -110,6 +110,9 @@ def test_nobody_at_the_address_is_unreachable(monkeypatch: pytest.MonkeyPatch) -
 def test_an_entry_of_any_payload_has_a_message() -> None:
     assert logs.entry({"textPayload": "plain"}).message == "plain"
     assert logs.entry({"protoPayload": {"methodName": "Run.Replace"}}).message == "Run.Replace"
+    request = {"requestMethod": "GET", "requestUrl": "http://x/health", "status": 200, "latency": "0.0041s"}
+    assert logs.entry({"httpRequest": request}).message == "GET http://x/health 200 4 ms"
+    assert logs.entry({"httpRequest": {"status": 499}}).message.split() == ["499", "0", "ms"]
     assert logs.entry({}).message == ""
     failed = logs.entry({"jsonPayload": {"message": "sync failed", "error": "disk full", "remedy": "free some"}})
     assert failed.text == "sync failed · disk full · free some"
