@@ -92,7 +92,7 @@ def script(values: Mapping[str, str], shell: str) -> str:
     """Commands that export the values in a shell, and how to have them read."""
     lines = [_export(name, value, shell) for name, value in values.items()]
     how = "./dev invoke local.env --shell fish | source" if shell == "fish" else 'eval "$(./dev invoke local.env)"'
-    return "\n".join([*lines, f"# Type: {how}", ""])
+    return "\n".join([*lines, f"# Type: {how}", "# The stand-in is started by: ./dev invoke local.up", ""])
 
 
 def open_shell(environment: str, talk: Talk) -> int:

@@ -75,6 +75,7 @@ class Status:
             ("active version", version),
             ("cache", self.decision),
             ("hold", self.hold or "none"),
+            *([("lift it", f"./dev invoke cache.resume --env {self.environment}")] if self.hold else []),
             ("last sync", self.sync),
             ("live vs rendered", f"{len(self.differences)} differ" if self.differences else "equal"),
             *(("differs", line) for line in self.differences[:10]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scripts.plan import Plan
-from scripts.service import deploy
+from scripts.service import deploy, observe
 from scripts.service.deploy import Deployment, Options
 from scripts.service.planning import SyncMode
 from scripts.service.publication import Published
@@ -28,4 +28,8 @@ def sync(settings: Settings, service: str, talk: Talk) -> Published:
         run.job()
         run.models(SyncMode.ALWAYS)
     assert run.published is not None, "models() with ALWAYS publishes"
+    hold = observe.models(run.target).hold
+    if hold is not None:
+        lift = f"./dev invoke cache.resume --env {settings.environment}"
+        talk.note(f"held at {hold.version} ({hold.reason}): nothing new becomes active until: {lift}", warning=True)
     return run.published

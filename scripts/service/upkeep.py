@@ -186,7 +186,10 @@ def resume(settings: Settings, talk: Talk, dry_run: bool) -> Plan:
     reached = target.reach(settings)
     if dry_run:
         return cache.plan_resume(reached)
-    return cache.change_holds(reached, "cache.resume", lambda: cache.plan_resume(reached), cache.lifted, talk.progress)
+    done = cache.change_holds(reached, "cache.resume", lambda: cache.plan_resume(reached), cache.lifted, talk.progress)
+    if not done.empty:
+        talk.note(f"the next sync publishes what is configured: ./dev invoke sync --env {settings.environment}")
+    return done
 
 
 def pin(version: str, *, keep: bool) -> Callable[[Settings, Talk, bool], Plan]:

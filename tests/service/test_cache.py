@@ -42,7 +42,9 @@ def test_a_rollback_reaches_every_instance_and_holds(twice: tuple[Settings, str,
     service = reached.run.get_service(reached.name)
     assert service is not None and service.min_serial == 3
     assert set(service.container_env) >= {"MODEL_SPECS", "MODEL_CACHE_BUCKET", "MODELSHELF_ENV"}  # nothing was wiped
-    assert sync.sync(settings, "tabular", Listener()).version == first  # the nightly run does not undo it
+    told = Listener()
+    assert sync.sync(settings, "tabular", told).version == first  # the nightly run does not undo it
+    assert any("worse answers" in note and "cache.resume --env local" in note for note in told.notes)
     record = [item for item in audit.recent(reached.bucket, 0) if item["command"] == "cache.rollback"]
     assert [item["outcome"] for item in record] == ["changed"]
 
@@ -80,6 +82,11 @@ def test_pins_keep_keys_tell_and_repairs_mend(twice: tuple[Settings, str, str], 
         upkeep.pin("20200101T000000Z-00000000", keep=True)(settings, listener, False)
     upkeep.pin(first, keep=True)(settings, listener, False)
     assert upkeep.pin(first, keep=True)(settings, listener, False).empty
+    listed = {version.name: version for version in inventory.survey(target.reach(settings)).versions}
+    assert (listed[first].pinned, listed[second].pinned) == (True, False)
+    assert "pinned" in listed[first].cells()[1]
+    with pytest.raises(BadInput, match="--version: found nothing"):
+        upkeep.pin("", keep=True)(settings, listener, False)
     kept = dict(Pruner(settings, 1).kept())
     assert "pinned" in kept[first]
     assert "named by a live revision" in kept[first]
