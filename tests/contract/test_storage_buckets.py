@@ -160,3 +160,21 @@ def test_deleted_buckets_are_nowhere(client: Any, bucket: Any) -> None:
     assert list(client.list_buckets(soft_deleted=True)) == []
     with pytest.raises(google.NotFound):
         client.get_bucket(bucket.name, generation=bucket.generation, soft_deleted=True)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"labels": {"A": "b"}}, {"labels": {"a b": "c"}}, {"labels": {"1a": "c"}}, {"labels": {"a": "B"}}, {"rpo": "NOW"},
+     {"autoclass": {"enabled": True, "terminalStorageClass": "STANDARD"}}],
+)  # fmt: skip
+def test_values_that_google_does_not_know_are_refused(client: Any, bucket: Any, settings: dict[str, Any]) -> None:
+    with pytest.raises(google.BadRequest):
+        client._connection.api_request("PATCH", f"/b/{bucket.name}", data=settings)
+    client._connection.api_request("PATCH", f"/b/{bucket.name}", data={"labels": {"ä-b_1": "ö-2", "c": ""}})
+    bucket.reload()
+    assert bucket.labels == {"ä-b_1": "ö-2", "c": ""}
+
+
+def test_an_upload_to_the_wrong_address_is_told_the_right_one(client: Any, bucket: Any) -> None:
+    with pytest.raises(google.BadRequest, match="beginning with /upload/"):
+        client._connection.api_request("POST", f"/b/{bucket.name}/o", data={"name": "x"})

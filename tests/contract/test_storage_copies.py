@@ -128,3 +128,20 @@ def test_copies_share_a_body_until_the_last_is_deleted(bucket: Any, shared_stand
     assert bucket.blob("copy").download_as_bytes() == b"data"
     bucket.delete_blob("copy")
     assert bodies() == before
+
+
+def test_compose_deletes_its_sources_when_asked_to(bucket: Any, versioned: Any) -> None:
+    for where in (bucket, versioned):
+        parts = [where.blob(name) for name in ("a", "b", "whole")]
+        for part in parts:
+            part.upload_from_string(part.name)
+        where.blob("whole").compose([parts[2], parts[0], parts[1], parts[0]], delete_source_objects=True)
+        assert {blob.name: blob.download_as_bytes() for blob in where.list_blobs()} == {"whole": b"wholeaba"}
+    assert [blob.name for blob in versioned.list_blobs(versions=True)] == ["a", "b", "whole", "whole"]
+    held = bucket.blob("held")
+    held.upload_from_string("h")
+    held.temporary_hold = True
+    held.patch()
+    with pytest.raises(google.Forbidden):
+        bucket.blob("other").compose([held], delete_source_objects=True)
+    assert not bucket.blob("other").exists() and held.exists()

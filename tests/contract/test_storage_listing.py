@@ -122,3 +122,11 @@ def test_only_the_fields_that_were_asked_for(filled: Any, client: Any) -> None:
     }
     with pytest.raises(google.BadRequest, match="field selection"):
         asked(filled.path, "items(")
+
+
+def test_a_glob_finds_prefixes_too(bucket: Any, client: Any) -> None:
+    for name in ("a1/x", "a2/y", "b/x", "c"):
+        bucket.blob(name).upload_from_string(b"")
+    for glob, names, prefixes in (("a*/", [], {"a1/", "a2/"}), ("*", ["c"], set()), ("**/x", [], {"a1/", "b/"})):
+        found = client.list_blobs(bucket, delimiter="/", match_glob=glob)
+        assert ([blob.name for blob in found], found.prefixes) == (names, prefixes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -23,6 +24,7 @@ _FIXED = (
     "acl", "defaultObjectAcl", "softDeletePolicy",
 )  # fmt: skip
 _MULTI_REGIONS = ("US", "EU", "ASIA")
+_TERMINAL = ("NEARLINE", "ARCHIVE")
 _DUAL_REGIONS = ("ASIA1", "EUR4", "EUR5", "EUR7", "EUR8", "NAM4")
 # Within this time after it was switched on, uniform access can be switched off again.
 _UNIFORM_LOCK = timedelta(days=90)
@@ -119,7 +121,12 @@ def _access(old: Mapping[str, Any], settings: Mapping[str, Any], now: str) -> di
 def _check_parts(found: Mapping[str, Any]) -> None:
     labels = found.get("labels") or {}
     for key, value in labels.items():
-        if not isinstance(value, (str, type(None))) or not key or len(key) > 63 or len(value or "") > 63:
+        fits = isinstance(value, (str, type(None))) and re.fullmatch(r"[\w-]{0,63}", value or "")
+        if (
+            not fits
+            or not re.fullmatch(r"[^\W\d_][\w-]{0,62}", key)
+            or (key + (value or "")) != (key + (value or "")).lower()
+        ):
             raise ApiError(400, f"Invalid label: {key[:100]!r}", "invalid")
     if len(labels) > 64:
         raise ApiError(400, f"A bucket has at most 64 labels, not {len(labels)}.", "invalid")
@@ -132,6 +139,14 @@ def _check_parts(found: Mapping[str, Any]) -> None:
         access = (found.get("iamConfiguration") or {}).get(key)
         if not isinstance(access, (dict, type(None))):
             raise ApiError(400, f"Invalid value for iamConfiguration.{key}", "invalid")
+    for key, value, known in (
+        ("rpo", found.get("rpo"), ("DEFAULT", "ASYNC_TURBO")),
+        ("autoclass.terminalStorageClass", (found.get("autoclass") or {}).get("terminalStorageClass"), _TERMINAL),
+    ):
+        if value not in (None, *known):
+            raise ApiError(
+                400, f"Invalid value for {key}: {str(value)[:50]!r}; expected {' or '.join(known)}", "invalid"
+            )
     if any(not isinstance(each, dict) for each in found.get("cors") or []):
         raise ApiError(400, "Invalid value for cors: expected a list of {origin, method, …}", "invalid")
 

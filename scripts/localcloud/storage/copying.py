@@ -145,9 +145,20 @@ class Copying:
                 opened.callback(os.close, descriptor)
             async with self._store.bodies.receive(md5=False) as sink:
                 await sink.append_files(descriptors)
-                record = self._store.create(bucket, name, await sink.finish(), chosen, conditions)
+                made = await sink.finish()
+                with self._store.changing():
+                    record = self._store.create(bucket, name, made, chosen, conditions)
+                    if body.get("deleteSourceObjects") is True:
+                        self._drop(sources, record)
                 sink.kept()
         return Response.of_json(shown(self._store, record, request))
+
+    def _drop(self, sources: list[Record], made: Record) -> None:
+        """Delete what an object was composed of, each once; its own former generation is gone already."""
+        for source in {source.name: source for source in sources if source.name != made.name}.values():
+            live = self._store.find(source.bucket, source.name, source.generation).live
+            wanted = Conditions(generation=source.generation)
+            self._store.delete(source.bucket, source.name, None if live else source.generation, wanted)
 
     def _sources(self, bucket: str, listed: Any) -> list[Record]:
         if not isinstance(listed, list) or not 1 <= len(listed) <= MAX_SOURCES:

@@ -125,10 +125,12 @@ def _matching(query: Query, scan: Scan[Row], position: tuple[str, int]) -> Itera
         for row in scan(*position):
             if not row.name.startswith(query.prefix) or (query.end and row.name >= query.end):
                 return
-            if query.glob is not None and not query.glob.fullmatch(row.name):
+            rolled = _rolled(query, row.name)
+            if query.glob is not None and not (
+                query.glob.fullmatch(row.name) or (rolled and query.glob.fullmatch(rolled))
+            ):
                 continue
             yield row
-            rolled = _rolled(query, row.name)
             if rolled and not (query.trailing and row.name == rolled):
                 position = (successor(rolled), 0)
                 break
