@@ -36,8 +36,9 @@ class Rates:
         return sum(count for second, count in self._seconds.items() if now - _WINDOW_S <= second < now) / _WINDOW_S
 
     def per_minute(self) -> list[dict[str, Any]]:
-        """The last hour, a minute each and the oldest first: {at_s, api, errors, apis, services: {NAME: {requests, …}}}.
+        """The last hour, a minute each and the oldest first: {at_s, api, errors, apis, services}.
 
+        apis and services are {NAME: {requests, errors}}.
         at_s is the minute's beginning in seconds since the epoch; minutes in which nothing happened are there, too.
         """
         last = int(self._clock()) // 60
