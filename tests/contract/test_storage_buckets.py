@@ -173,8 +173,3 @@ def test_values_that_google_does_not_know_are_refused(client: Any, bucket: Any, 
     client._connection.api_request("PATCH", f"/b/{bucket.name}", data={"labels": {"ä-b_1": "ö-2", "c": ""}})
     bucket.reload()
     assert bucket.labels == {"ä-b_1": "ö-2", "c": ""}
-
-
-def test_an_upload_to_the_wrong_address_is_told_the_right_one(client: Any, bucket: Any) -> None:
-    with pytest.raises(google.BadRequest, match="beginning with /upload/"):
-        client._connection.api_request("POST", f"/b/{bucket.name}/o", data={"name": "x"})

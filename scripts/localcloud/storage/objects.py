@@ -36,7 +36,6 @@ class Objects:
             Route("PUT", _OBJECT, partial(self._change, fields.replaced), "storage.objects.update"),
             Route("DELETE", _OBJECT, self._delete, "storage.objects.delete"),
             Route("POST", _OBJECT + "/restore", self._restore, "storage.objects.restore"),
-            Route("POST", "/storage/v1/b/{bucket}/o", self._insert, "storage.objects.insert"),
             Route("POST", "/storage/v1/b/{bucket}/o/watch", self._watch, "storage.objects.watchAll"),
             Route("GET", "/download" + _OBJECT, self._download, "storage.objects.get"),
         ]
@@ -110,10 +109,6 @@ class Objects:
         await request.read()
         restored = self._store.restore(self._gone(request), Conditions.of(request.query))
         return Response.of_json(shown(self._store, restored, request))
-
-    async def _insert(self, request: Request) -> Response:
-        text = "Upload requests must include an uploadType URL parameter and a URL path beginning with /upload/"
-        raise ApiError(400, text, "wrongUrlForUpload")
 
     async def _watch(self, request: Request) -> Response:
         self._store.bucket(request.params["bucket"])
