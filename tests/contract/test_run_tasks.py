@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -149,3 +150,16 @@ def test_numbers_given_as_text_are_answered_as_numbers(cloud: Cloud) -> None:
     create(cloud, job("texts", tasks="2", retries="1"))
     done = cloud.execute("texts", {"overrides": {"taskCount": "3"}})  # its answer is checked against the schema
     assert done["spec"]["taskCount"] == done["status"]["succeededCount"] == 3
+
+
+def test_what_a_task_left_in_a_session_of_its_own_ends_with_it(cloud: Cloud) -> None:
+    code = (
+        "import subprocess as s, sys; print(s.Popen([sys.executable, '-c', 'import time; time.sleep(600)'],"
+        " start_new_session=True).pid)"
+    )
+    create(cloud, job("escaping", container={"command": ["python", "-c", code]}))
+    assert cloud.execute("escaping")["status"]["succeededCount"] == 1
+    logged = until(lambda: cloud.entries('resource.labels.job_name="escaping" AND log_id("run.googleapis.com/stdout")'))
+    pid = int(logged[0]["textPayload"])
+    stat = Path(f"/proc/{pid}/stat")
+    until(lambda: not stat.exists() or ") Z " in stat.read_text(encoding="utf-8", errors="replace"))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from collections.abc import Set
 from pathlib import Path
 
 from scripts.localcloud.context import Database
 
 ID_VARIABLE = "MODELSHELF_INSTANCE_ID"
 _PROC = Path("/proc")
+_PASSES = 5
 
 
 def started(pid: int) -> str:
@@ -49,6 +51,23 @@ def kill_all(db: Database) -> list[int]:
         with contextlib.suppress(OSError):
             os.kill(pid, signal.SIGKILL)
     db.run("DELETE FROM run_processes")
+    return sorted(set(killed))
+
+
+def kill_escaped(identity: str, spared: Set[int]) -> list[int]:
+    """Kill what a child whose group is gone has left in groups and sessions of their own; the pids.
+
+    They are found by the instance's id in their environment. It takes some milliseconds.
+    """
+    killed: list[int] = []
+    for _ in range(_PASSES):  # one that is found may just have started another
+        found = [pid for pid in _with_ids({identity}) if pid not in spared]
+        if not found:
+            break
+        for pid in found:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        killed += found
     return sorted(set(killed))
 
 

@@ -151,6 +151,10 @@ class Mounting:
             binds.append(mounts.Bind(view.folder, mount.path, number=number))
         return Mounted(mounter, binds)
 
+    def servers(self) -> set[int]:
+        """The FUSE processes of all instances."""
+        return {made.server.pid for made in self._mounted.values() if made.server is not None}
+
     def _changed(self, event: ObjectEvent) -> None:
         self._views.changed(event)
         for made in self._mounted.values():

@@ -153,6 +153,7 @@ class Sandboxes:
         code = await child.wait_gone()
         child.gone.set_result(code)
         child.kill()  # whatever it started and left behind
+        await asyncio.to_thread(leftovers.kill_escaped, child.id, self.mounting.servers())
         self.children.pop(child.id, None)
         try:
             leftovers.forget(self._context.db, child.id)
