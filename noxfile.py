@@ -90,7 +90,7 @@ def e2e(session: nox.Session) -> None:
 @nox.session(tags=["full"])
 def costly(session: nox.Session) -> None:
     """Tests that are too slow for every run."""
-    pytest(session, "tests", "-m", "full")
+    pytest(session, "tests", "-m", "full", spread="loadscope")
 
 
 @nox.session(tags=["bench"])
