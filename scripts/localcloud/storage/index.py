@@ -125,7 +125,7 @@ class Index:
         live = "" if versions else "AND live = 1"
         sql = f"""SELECT name, generation FROM storage_objects
                   WHERE bucket = ? AND (name, generation) >= (?, ?) {live} ORDER BY name, generation"""
-        return (Position(*row) for row in self._db.cursor(sql, (bucket, name, generation)))
+        return map(Position._make, self._db.cursor(sql, (bucket, name, generation)))
 
     def matching(
         self, bucket: str, name: str, generation: int, matches: Callable[[dict[str, Any]], bool], *, versions: bool

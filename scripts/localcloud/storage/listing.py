@@ -80,12 +80,12 @@ def page(query: Query, scan: Scan[Row]) -> Page[Row]:
     found: Page[Row] = Page()
     position = max(query.after, (query.prefix, 0), (query.start, 0))
     for row in _matching(query, scan, position):
-        rolled = _rolled(query, row.name)
+        rolled = query.delimiter and _rolled(query, row.name)
         if rolled and found.prefixes and found.prefixes[-1] == rolled:
             if row.name == rolled:  # another generation of the object named like the prefix
                 found.items.append(row)
             continue
-        if len(found) >= query.limit:
+        if len(found.items) + len(found.prefixes) >= query.limit:
             found.token = _token(position)
             break
         if rolled:
@@ -125,7 +125,7 @@ def _matching(query: Query, scan: Scan[Row], position: tuple[str, int]) -> Itera
         for row in scan(*position):
             if not row.name.startswith(query.prefix) or (query.end and row.name >= query.end):
                 return
-            rolled = _rolled(query, row.name)
+            rolled = query.delimiter and _rolled(query, row.name)
             if query.glob is not None and not (
                 query.glob.fullmatch(row.name) or (rolled and query.glob.fullmatch(rolled))
             ):

@@ -133,7 +133,9 @@ class Record:
             "timeStorageClassUpdated": self.created,
             "timeFinalized": self.created,
         }
-        shown.update((key, value) for key, value in self.fields.items() if key[0] != "_" and key != "acl")
+        for key, value in self.fields.items():
+            if key[0] != "_" and key != "acl":
+                shown[key] = value
         if self.md5 is not None:
             shown["md5Hash"] = self.md5
         if self.deleted is not None:

@@ -23,7 +23,8 @@ _MODES = ("Unlocked", "Locked")
 
 def expiration(bucket: Bucket, record: Record) -> datetime | None:
     """When the bucket's policy lets the generation go: None without policy or while an event-based hold delays it."""
-    period_s = int((bucket.settings.get("retentionPolicy") or {}).get("retentionPeriod", 0))
+    policy = bucket.settings.get("retentionPolicy")
+    period_s = int(policy.get("retentionPeriod", 0)) if policy else 0
     if not period_s or record.fields.get("eventBasedHold"):
         return None
     return moment(record.fields.get(RELEASED) or record.created) + timedelta(seconds=period_s)
