@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 from scripts.cloud.logs import Entry, both, of_job, of_service
-from scripts.errors import BadInput
+from scripts.errors import BadInput, ExitCode
 from scripts.service import target
 from scripts.settings.model import Settings
 
@@ -49,6 +51,31 @@ def entries(
         yield from reached.logs.follow(condition, since=floor, limit=wanted.limit, go_on=go_on)
     else:
         yield from reached.logs.tail(condition, since=floor, limit=wanted.limit)
+
+
+class Page(Protocol):
+    """Where entries are written; gone: nobody reads it any more."""
+
+    gone: bool
+
+    def text(self, text: str) -> None: ...
+
+
+def show(settings: Settings, wanted: Wanted, page: Page, *, as_json: bool) -> int:
+    """Write the entries that there are, and return how many. Raises as entries does."""
+    count = 0
+    for count, entry in enumerate(entries(settings, wanted, go_on=lambda: not page.gone), 1):  # noqa: B007
+        page.text(line(entry, as_json=as_json) + "\n")
+    return count
+
+
+def follow(settings: Settings, wanted: Wanted, page: Page, *, as_json: bool) -> int:
+    """Write entries until the reader leaves, or by Ctrl-C, which is no error here; the exit code. Raises as entries."""
+    with contextlib.suppress(KeyboardInterrupt):
+        for entry in entries(settings, wanted, True, lambda: not page.gone):
+            page.text(line(entry, as_json=as_json) + "\n")
+        return int(ExitCode.OK)
+    return int(ExitCode.INTERRUPTED)
 
 
 def span(text: str) -> timedelta:

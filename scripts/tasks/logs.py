@@ -28,14 +28,8 @@ def logs(
 
     screen = Screen()
     wanted = journal.Wanted(service, since, limit, job, revision, severity)
-    entry = None
-    try:
-        for entry in journal.entries(settings_for(env), wanted, follow, lambda: not screen.gone):
-            screen.text(journal.line(entry, as_json=json) + "\n")
-    except KeyboardInterrupt:
-        if not follow:
-            raise
-        return 130
-    if entry is None:
-        Screen(json=True).note(f"no entries in the last {since}")
+    if follow:
+        return journal.follow(settings_for(env), wanted, screen, as_json=json)
+    if not journal.show(settings_for(env), wanted, screen, as_json=json):
+        screen.note(f"no entries in the last {since}")
     return 0
