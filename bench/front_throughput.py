@@ -213,7 +213,7 @@ def _serve_uvicorn(rest: list[str]) -> None:
 
 
 def _serve_daemon_without_log(rest: list[str]) -> None:
-    from scripts.localcloud import __main__ as daemon
+    from scripts.localcloud import daemon
     from scripts.localcloud.run.requestlog import RequestLog
 
     RequestLog.add = lambda self, served: None  # type: ignore[method-assign]
