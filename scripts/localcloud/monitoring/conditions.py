@@ -75,7 +75,7 @@ async def _latest(
 ) -> dict[str, tuple[_Labelled, float]]:
     """The newest value of each series; a distribution has no value."""
     span_s = max(each.period_s for each in steps) or _RECENT_S
-    found = await queries.find(project, language.parse(text), now - span_s, now)
+    found = await queries.find(project, language.parse(text), now - span_s, now, steps[0].period_s)
     fitting = [each for each in found if not alignment.problem(each, steps[0])]
     results = alignment.aggregated(fitting, steps[0], now - span_s, now)
     for step in steps[1:]:

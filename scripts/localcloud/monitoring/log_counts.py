@@ -20,6 +20,21 @@ CREATE TABLE IF NOT EXISTS log_metric_counts (
   PRIMARY KEY (metric, series, at)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS log_metric_progress (metric TEXT PRIMARY KEY, upto INTEGER NOT NULL);
 """
+# The last moments are found from one series to the next: the index has as many steps as there are series.
+_COUNTS = """
+WITH RECURSIVE every(series) AS (
+  SELECT MIN(series) FROM log_metric_counts WHERE metric = ?1
+  UNION ALL SELECT (SELECT MIN(series) FROM log_metric_counts WHERE metric = ?1 AND series > every.series) FROM every
+    WHERE every.series IS NOT NULL),
+last(series, at) AS (
+  SELECT series, (SELECT MAX(at) FROM log_metric_counts WHERE metric = ?1 AND series = every.series AND at < ?3)
+    FROM every WHERE series IS NOT NULL)
+SELECT series, at, count FROM log_metric_counts WHERE metric = ?1 AND at >= ?3 AND at < ?4
+UNION ALL
+SELECT c.series, c.at, c.count FROM last
+  JOIN log_metric_counts AS c ON c.metric = ?1 AND c.series = last.series AND c.at = last.at WHERE last.at >= ?2
+ORDER BY series, at
+"""
 # What is found in so long is written in one go.
 _SLICE_S = 0.05
 
@@ -72,17 +87,18 @@ class Counts:
         row = Row(bucket, 1, number, number * number)
         self._points.add(key, {"project_id": project, "series": series}, at_us / 1e6, [row])
 
-    def read(self, project: str, key: str, kind: str, metric: Document, start_s: float, end_s: float) -> list[Series]:
-        """The series that have counts or values in start ≤ time < end; kind is the metric's type."""
+    def read(
+        self, project: str, key: str, kind: str, metric: Document, start_s: float, end_s: float, whole_s: float
+    ) -> list[Series]:
+        """The series that have counts or values in start ≤ time < end; kind is the metric's type.
+
+        Before whole_s only the last moment of each series is read: it says that the series is there.
+        """
         if "valueExtractor" in metric:
             buckets = distributions.of_options(metric.get("bucketOptions") or {})
-            lines = self._points.lines(key, project, start_s, end_s)
+            lines = self._points.lines(key, project, start_s, end_s, whole_s)
             return [_series(kind, DISTRIBUTION, each.labels["series"], each.distributions(buckets)) for each in lines]
-        rows = self._db.rows(
-            "SELECT series, at, count FROM log_metric_counts WHERE metric = ? AND at >= ? AND at < ?"
-            " ORDER BY series, at",
-            key, int(start_s * 1e6), end_s * 1e6,
-        )  # fmt: skip
+        rows = self._db.rows(_COUNTS, key, int(start_s * 1e6), int(whole_s * 1e6), end_s * 1e6)
         samples: dict[str, list[Sample]] = {}
         for row in rows:
             samples.setdefault(row["series"], []).append((row["at"] / 1e6, float(row["count"])))

@@ -56,15 +56,21 @@ class LogMetrics:
             for each in self._documents.children(f"projects/{project}/metrics")
         ]
 
-    async def series(self, project: str, start_s: float, end_s: float, name: str = "") -> list[Series]:
-        """What a project's metrics (or the one of this name) counted, by microsecond, start ≤ time < end."""
+    async def series(
+        self, project: str, start_s: float, end_s: float, name: str = "", whole_s: float | None = None
+    ) -> list[Series]:
+        """What a project's metrics (or the one of this name) counted, by microsecond, start ≤ time < end.
+
+        Before whole_s only the last moment of each series is read.
+        """
+        whole_s = start_s if whole_s is None else whole_s
         found: list[Series] = []
         async with self._counting:
             for metric in self._documents.children(f"projects/{project}/metrics"):
                 if not metric.get("disabled") and name in ("", metric["name"]):
                     key, kind = key_of(project, metric["name"]), metric["metricDescriptor"]["type"]
                     await self._counts.catch_up(project, key, metric)
-                    found += self._counts.read(project, key, kind, metric, start_s, end_s)
+                    found += self._counts.read(project, key, kind, metric, start_s, end_s, whole_s)
         return found
 
     async def _create(self, request: Request) -> Response:

@@ -31,6 +31,22 @@ INSERT INTO monitoring_points SELECT source, series, at, bucket, count, total, s
     SUM(count) AS count, SUM(total) AS total, SUM(squares) AS squares
   FROM merging GROUP BY source, series, at / 60000000, bucket) WHERE 1
 """
+# The last moments are found from one series to the next: the index has as many steps as there are series.
+_LINES = """
+WITH RECURSIVE every(series) AS (
+  SELECT MIN(series) FROM monitoring_points WHERE source = ?1
+  UNION ALL SELECT (SELECT MIN(series) FROM monitoring_points WHERE source = ?1 AND series > every.series) FROM every
+    WHERE every.series IS NOT NULL),
+last(series, at) AS (
+  SELECT series, (SELECT MAX(at) FROM monitoring_points WHERE source = ?1 AND series = every.series AND at < ?3)
+    FROM every WHERE json_extract(series, '$.project_id') = ?5)
+SELECT series, at, bucket, count, total, squares FROM monitoring_points
+  WHERE source = ?1 AND at >= ?3 AND at <= ?4 AND json_extract(series, '$.project_id') = ?5
+UNION ALL
+SELECT p.series, p.at, p.bucket, p.count, p.total, p.squares FROM last
+  JOIN monitoring_points AS p ON p.source = ?1 AND p.series = last.series AND p.at = last.at WHERE last.at >= ?2
+ORDER BY series, at, bucket
+"""
 SCALAR = -1
 _WHOLE_S = 3600.0
 _KEPT_S = 42 * 86400.0
@@ -86,14 +102,15 @@ class Points:
         sql = "INSERT OR REPLACE INTO monitoring_points VALUES (?, ?, ?, ?, 1, ?, 0)"
         self._db.run(sql, source, json.dumps(labels, sort_keys=True), int(at_s * 1e6), SCALAR, value)
 
-    def lines(self, source: str, project: str, start_s: float, end_s: float) -> list[Line]:
-        """The series of a source whose label project_id is the project, with rows in start ≤ time ≤ end."""
-        rows = self._db.rows(
-            "SELECT series, at, bucket, count, total, squares FROM monitoring_points"
-            " WHERE source = ? AND at >= ? AND at <= ? AND json_extract(series, '$.project_id') = ?"
-            " ORDER BY series, at, bucket",
-            source, int(start_s * 1e6), int(end_s * 1e6), project,
-        )  # fmt: skip
+    def lines(
+        self, source: str, project: str, start_s: float, end_s: float, whole_s: float | None = None
+    ) -> list[Line]:
+        """The series of a source whose label project_id is the project, with rows in start ≤ time ≤ end.
+
+        Before whole_s only the last moment of each series is read: it says that the series is there.
+        """
+        start, whole = int(start_s * 1e6), int((start_s if whole_s is None else whole_s) * 1e6)
+        rows = self._db.rows(_LINES, source, start, whole, int(end_s * 1e6), project)
         found: dict[str, dict[float, list[Row]]] = {}
         for row in rows:
             moments = found.setdefault(row["series"], {})

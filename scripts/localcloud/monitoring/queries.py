@@ -46,8 +46,14 @@ class Queries:
     def routes(self) -> list[Route]:
         return [Route("GET", "/v3/projects/{project}/timeSeries", self._list, "monitoring.projects.timeSeries.list")]
 
-    async def find(self, project: str, wanted: language.Filter, start_s: float, end_s: float) -> list[Series]:
-        """The series of a project that a filter matches, with samples from a day before the interval on."""
+    async def find(
+        self, project: str, wanted: language.Filter, start_s: float, end_s: float, period_s: float = 0.0
+    ) -> list[Series]:
+        """The series of a project that a filter matches, those too that had a sample within a day before the interval.
+
+        The first window of period_s may begin before it; what counters had before that is not read but for the last.
+        """
+        whole_s = start_s - period_s
         since, types = start_s - alignment.LOOK_BACK_S, [wanted.metric] if wanted.metric else catalog.types()
         sources, found = self._sources, list[Series]()
         if not wanted.metric or wanted.metric.startswith("storage."):
@@ -56,9 +62,9 @@ class Queries:
         if not wanted.metric or wanted.metric.startswith("run."):
             sources.instances.look()
             found += sources.instances.series(project, types, since, end_s)
-            found += sources.requests.series(project, types, since, end_s)
+            found += sources.requests.series(project, types, since, end_s, whole_s)
         if not wanted.metric or wanted.metric.startswith(PREFIX):
-            found += await sources.metrics.series(project, since, end_s, wanted.metric.removeprefix(PREFIX))
+            found += await sources.metrics.series(project, since, end_s, wanted.metric.removeprefix(PREFIX), whole_s)
         return [each for each in found if wanted(each)]
 
     async def _list(self, request: Request) -> Response:
@@ -76,7 +82,7 @@ class Queries:
         for each in (wanted, second):
             if each.period_s and (end_s - start_s) / each.period_s > _MOST_WINDOWS:
                 raise ApiError(400, f"aggregation.alignmentPeriod: more than {_MOST_WINDOWS} points a series.")
-        found = await self.find(request.params["project"], predicate, start_s, end_s)
+        found = await self.find(request.params["project"], predicate, start_s, end_s, wanted.period_s)
         _check(found, wanted, "aggregation")
         results = await asyncio.to_thread(alignment.aggregated, found, wanted, start_s, end_s)
         if second != Aggregation():

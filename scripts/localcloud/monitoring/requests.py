@@ -72,13 +72,15 @@ class Requests:
                 rows = [Row(number, int(each[0]), each[1], each[2]) for number, each in tally.buckets.items()]
                 self._points.add(SOURCE, labels, tally.at_s, rows)
 
-    def series(self, project: str, metrics: Sequence[str], start_s: float, end_s: float) -> list[Series]:
-        """The series of the metrics that are asked for."""
+    def series(
+        self, project: str, metrics: Sequence[str], start_s: float, end_s: float, whole_s: float | None = None
+    ) -> list[Series]:
+        """The series of the metrics that are asked for; before whole_s only the last moment of each."""
         if not {COUNT, LATENCIES} & set(metrics):
             return []
         self.flush()
         found: list[Series] = []
-        for line in self._points.lines(SOURCE, project, start_s, end_s):
+        for line in self._points.lines(SOURCE, project, start_s, end_s, whole_s):
             if COUNT in metrics:
                 found.append(_series(COUNT, INT64, line, line.counts()))
             if LATENCIES in metrics:

@@ -52,6 +52,21 @@ def test_requests_are_counted_by_status_and_revision(context: Context) -> None:
     assert requests.series("demo", ["another"], T, T + 60) == []
 
 
+def test_of_what_lies_before_only_the_last_moment_is_read(context: Context) -> None:
+    requests = Requests(context, Points(context.db))
+    for second in (0, 1, 2, 50, 60, 61):
+        serve(context, T + second)
+        requests.flush()
+    serve(context, T + 2, 500)
+    found = requests.series("demo", [COUNT], T, T + 100, T + 60)
+    assert {each.metric_labels["response_code"]: [at - T for at, _ in each.samples] for each in found} == {
+        "200": [50, 60, 61],
+        "500": [2],
+    }
+    assert [len(each.samples) for each in requests.series("demo", [COUNT], T + 10, T + 100, T + 60)] == [3]
+    assert requests.series("other", [COUNT], T, T + 100, T + 60) == []
+
+
 def test_a_restart_loses_nothing_that_was_written(context: Context) -> None:
     requests = Requests(context, Points(context.db))
     serve(context, T)
