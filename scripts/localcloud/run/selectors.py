@@ -61,7 +61,7 @@ def cut(items: list[Document], token: str, size: int, name: Any) -> tuple[list[D
             start = next(there, -1)
             if start < 0:
                 start = sum(1 for each in items if (_made(each) >= made if newest_first else _made(each) <= made))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             raise ApiError(400, f"The continue token {token[:80]!r} is not valid.") from None
     window = items[start : start + size] if size else items[start:]
     if not window or len(items) <= start + len(window):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
@@ -60,7 +61,9 @@ def test_pages_neither_lose_nor_repeat_what_stays() -> None:
     assert without_a["metadata"] == {}
     with_new = selectors.page("L", "v1", [item("new"), *ITEMS], {"limit": "9", "continue": token})
     assert [each["metadata"]["name"] for each in with_new["items"]] == ["c", "d"]
-    for bad in ({"limit": "x"}, {"limit": "-1"}, {"continue": "%%"}, {"continue": "e30="}, {"watch": "true"}):
+    texts = ("{}", "3", "[1]", "[true, 1, 2]", "[" * 40_000)
+    tokens = [{"continue": base64.urlsafe_b64encode(each.encode()).decode()} for each in texts]
+    for bad in (*tokens, {"limit": "x"}, {"limit": "-1"}, {"continue": "%%"}, {"watch": "true"}):
         with pytest.raises(ApiError) as caught:
             selectors.page("L", "v1", ITEMS, bad)
         assert caught.value.code == 400
