@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
@@ -100,3 +101,22 @@ def test_a_folder_of_somebody_s_is_left_as_it_is(tmp_path: Path, standin_at: Cal
     (state / "other.txt").write_text("not ours", encoding="utf-8")
     standin_at(state)
     assert stat.S_IMODE(state.stat().st_mode) == 0o755
+
+
+def test_json_in_a_text_that_nests_too_deeply_is_refused(shared_standin: StandIn) -> None:
+    deep = "[" * 40_000
+    token = base64.urlsafe_b64encode(deep.encode()).decode()
+    shared_standin.post("/storage/v1/b?project=demo", {"name": "deeply"})
+    shared_standin.post("/upload/storage/v1/b/deeply/o?uploadType=media&name=x", {})
+    account = "/v1/projects/demo/serviceAccounts"
+    shared_standin.post(account, {"accountId": "deeply"})
+    calls: list[tuple[str, bytes | None]] = [
+        (f"/storage/v1/b/deeply/o?pageToken={token}", None),
+        (f"/storage/v1/b/deeply/o/x/rewriteTo/b/deeply/o/y?rewriteToken={token}", b""),
+        (f"{SERVICES}?continue={token}", None),
+        ("/v2/entries:list", json.dumps({"resourceNames": ["projects/demo"], "pageToken": token}).encode()),
+        (f"{account}/deeply@demo.iam.gserviceaccount.com:signJwt", json.dumps({"payload": deep}).encode()),
+        ("/_local/token", f"assertion=a.{token}.c".encode()),
+    ]
+    for path, body in calls:
+        assert fetch(shared_standin.url + path, body)[0] == 400, path[:80]

@@ -121,7 +121,7 @@ class AccountKeys:
         given = await body(request, "iamcredentials.v1", "SignJwtRequest", "request")
         try:
             claims = json.loads(given.get("payload") or "")
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             claims = None
         if not isinstance(claims, dict):
             raise ApiError(400, "payload: expected the claims as a JSON object in a text.")
@@ -156,7 +156,7 @@ class AccountKeys:
             part = given["assertion"][0].split(".")[1]
             claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
             email = str(claims["iss"])
-        except (KeyError, IndexError, TypeError, ValueError):
+        except (KeyError, IndexError, TypeError, ValueError, RecursionError):
             return Response.of_json({"error": "invalid_grant", "error_description": "Invalid JWT"}, 400)
         project = email.partition("@")[2].partition(".")[0]
         account = self._documents.read(f"projects/{project}/serviceAccounts/{email}")

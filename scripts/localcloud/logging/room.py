@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import hashlib
 import json
 import re
@@ -232,7 +231,7 @@ def _after(token: Any, query: str) -> Position | None:
     try:
         at, identity, made_for = json.loads(base64.urlsafe_b64decode(token))
         position = Position(int(at), int(identity))
-    except (ValueError, TypeError, binascii.Error):
+    except (ValueError, TypeError, RecursionError):
         raise ApiError(400, "page_token: invalid.") from None
     if made_for != query:
         raise ApiError(400, "page_token: it belongs to another filter, order or resource.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import os
 from contextlib import ExitStack
@@ -59,7 +58,7 @@ class _Copy:
     def _known(self, token: str) -> int:
         try:
             moved, *ends = json.loads(base64.urlsafe_b64decode(token))
-        except (ValueError, TypeError, binascii.Error):
+        except (ValueError, TypeError, RecursionError):
             moved, ends = None, []
         if not isinstance(moved, int) or ends != self._ends():
             raise ApiError(400, "The rewriteToken is not one of this copy; begin the copy again.", "invalid")

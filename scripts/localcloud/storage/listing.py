@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -155,7 +154,7 @@ def _position(token: str) -> tuple[str, int]:
     try:
         name, generation = json.loads(base64.urlsafe_b64decode(token))
         name.encode()
-    except (ValueError, TypeError, AttributeError, binascii.Error):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         name, generation = None, None
     if not isinstance(name, str) or not isinstance(generation, int) or not 0 <= generation < 2**63:
         raise ApiError(400, f"Invalid value for pageToken: {token[:100]!r}", "invalidParameter")
