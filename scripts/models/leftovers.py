@@ -6,7 +6,7 @@ would only hide it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 from scripts.models import layout
@@ -14,6 +14,10 @@ from scripts.models import layout
 if TYPE_CHECKING:
     from scripts.cloud.storage import Bucket
     from scripts.cloud.storage_objects import ObjectInfo
+
+Check = Callable[[], None]
+# Later than every version name.
+_ALL = "~"
 
 
 def version_names(bucket: Bucket) -> set[str]:
@@ -29,42 +33,53 @@ def _recorded(bucket: Bucket) -> set[str]:
     return {name.removeprefix(layout.MANIFESTS).rpartition(".")[0] for name in names}
 
 
-def clear(bucket: Bucket) -> int:
+def clear(bucket: Bucket, check: Check = lambda: None) -> int:
     """Remove what dead publishers left, folders that never became versions too, if `.tmp/` tells of any; the bytes
     freed.
 
-    Whoever holds the lease is the only publisher, so whatever is there after a commit is nobody's. `.tmp/` goes last:
-    whoever dies in between has left what makes the next one look again. Nothing there costs one call.
+    check: raises when this is not the only publisher any more; asked before every removal. `.tmp/` goes last: whoever
+    dies in between has left what makes the next one look again. Nothing there costs one call.
     """
-    left = in_tmp(bucket)
-    return clear_unborn(bucket) + _remove(bucket, left) if left else 0
+    left = _in_tmp(bucket, _ALL)
+    return clear_unborn(bucket, check) + _remove(bucket, left, check) if left else 0
 
 
-def in_tmp(bucket: Bucket) -> Sequence[ObjectInfo]:
-    """Every generation under `.tmp/` that belongs to a version."""
-    return [info for info in bucket.list(layout.TMP, versions=True) if layout.split_tmp(info.name) is not None]
+def clear_tmp(bucket: Bucket, check: Check = lambda: None, upto: str = _ALL) -> int:
+    """Remove everything under `.tmp/` that belongs to a version up to this one, in every generation; the bytes freed.
 
-
-def clear_tmp(bucket: Bucket) -> int:
-    """Remove everything under `.tmp/` that belongs to a version, in every generation; the bytes freed."""
-    return _remove(bucket, in_tmp(bucket))
-
-
-def _remove(bucket: Bucket, infos: Sequence[ObjectInfo]) -> int:
-    return sum(info.size_bytes for info in infos if bucket.delete(info.name, info.generation))
-
-
-def clear_unborn(bucket: Bucket) -> int:
-    """Remove version folders that never had a manifest or .done, in every generation; the bytes freed.
-
-    Such a folder was never named by a statement: a statement is only made after its version's manifest and .done.
+    Whoever holds the lease is the only publisher, so whatever is there after a commit is nobody's. A publisher that
+    lost it without knowing passes by its successor's: that one's version is later.
     """
+    return _remove(bucket, _in_tmp(bucket, upto), check)
+
+
+def clear_unborn(bucket: Bucket, check: Check = lambda: None, upto: str = _ALL) -> int:
+    """Remove folders of versions up to this one that never had a manifest or .done, in every generation; bytes freed.
+
+    Such a folder was never named by a statement: a statement is only made after its version's manifest and .done. What
+    is recorded is asked again after the files were listed: what became a version meanwhile stays.
+    """
+    paths = [path for store in layout.STORES.values() for path in bucket.prefixes(f"{store}/")]
+    unborn = _without(paths, _recorded(bucket), upto)
+    infos = {path: bucket.list(path, versions=True) for path in unborn}
+    still = _without(unborn, _recorded(bucket), upto) if unborn else []
+    return sum(_remove(bucket, infos[path], check) for path in still)
+
+
+def _without(paths: Sequence[str], recorded: Collection[str], upto: str) -> list[str]:
+    named = ((path, path.rstrip("/").rpartition("/")[2]) for path in paths)
+    return [path for path, name in named if layout.is_version(name) and name <= upto and name not in recorded]
+
+
+def _in_tmp(bucket: Bucket, upto: str) -> list[ObjectInfo]:
+    named = ((info, layout.split_tmp(info.name)) for info in bucket.list(layout.TMP, versions=True))
+    return [info for info, parts in named if parts is not None and parts[0] <= upto]
+
+
+def _remove(bucket: Bucket, infos: Sequence[ObjectInfo], check: Check) -> int:
     freed_bytes = 0
-    recorded = _recorded(bucket)
-    for store in layout.STORES.values():
-        for path in bucket.prefixes(f"{store}/"):
-            version = path.rstrip("/").rpartition("/")[2]
-            if not layout.is_version(version) or version in recorded:
-                continue
-            freed_bytes += _remove(bucket, bucket.list(path, versions=True))
+    for info in infos:
+        check()
+        if bucket.delete(info.name, info.generation):
+            freed_bytes += info.size_bytes
     return freed_bytes

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from scripts import audit, lease
-from scripts.errors import BadInput, OpsError, Unreachable
+from scripts.errors import BadInput, Conflict, OpsError, Unreachable
 from scripts.models import (
     compare,
     gate,
@@ -210,7 +210,7 @@ class _Sync:
 
     def _unchanged(self, active: Trusted, moved: tuple[Moved, ...], began: float) -> SyncResult:
         """Nothing to pull: mend the copies, and put a new statement on top of any that did not hold up."""
-        leftovers.clear(self.publisher.bucket)
+        self._clean()
         if self.publisher.serial > max(active.serial + 1, self.min_serial) and self._covered(active):
             trusted = publish.commit(
                 self.publisher,
@@ -222,6 +222,19 @@ class _Sync:
         self._mend(active)
         self.say(f"up to date: {active.version} (serial {active.serial}), 0 bytes pulled")
         return self._result("up_to_date", active, moved, began)
+
+    def _clean(self, version: str = "") -> None:
+        """Remove what dead publishers left. version: the one just committed; everything dead has an earlier name. Once
+        the lease is lost it is left alone: what lies there may be the successor's."""
+        bucket, check = self.publisher.bucket, self.publisher.lease.check
+        try:
+            if not version:
+                leftovers.clear(bucket, check)
+                return
+            leftovers.clear_unborn(bucket, check, version)
+            leftovers.clear_tmp(bucket, check, version)
+        except Conflict as error:
+            self.say(f"what dead syncs left is not removed: {error.message}")
 
     def _covered(self, active: Trusted) -> bool:
         """Whether a live statement lies above the active one (a reader tries it first, and complains), or an honest one
@@ -251,8 +264,7 @@ class _Sync:
         publish.record(self.publisher, content)
         reason = "the models of the settings changed" if known else "the first version"
         trusted = publish.commit(self.publisher, content, reason)
-        leftovers.clear_unborn(bucket)
-        leftovers.clear_tmp(bucket)
+        self._clean(version)
         self.say(f"published {version} as serial {trusted.serial}")
         return trusted
 

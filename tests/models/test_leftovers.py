@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from scripts import lease
+from scripts.errors import Conflict
 from scripts.models import leftovers
+from scripts.models.shelf import LEASE
 from tests.models.support import VERSION, World
 from tests.models.test_glance import Calls
 
@@ -48,6 +51,29 @@ def test_tmp_goes_last_so_that_whoever_dies_before_is_found_out(world: World) ->
     calls.made.clear()
     assert leftovers.clear(world.bucket) == 0
     assert len(calls.made) == 1
+
+
+def test_a_successors_work_is_passed_by(world: World) -> None:
+    """Who cleans may have lost the lease unknowingly: what is later than its own version is another one's."""
+    older, newer = "20250101T000000Z-00000000", "20250102T000000Z-00000000"
+    for version in (older, newer):
+        world.bucket.create_object(f".tmp/{version}/ollama/blobs/x", b"1")
+        world.bucket.create_object(f"ollama/{version}/blobs/x", b"12")
+    assert leftovers.clear_unborn(world.bucket, upto=older) == 2
+    assert leftovers.clear_tmp(world.bucket, upto=older) == 1
+    assert set(world.names()) == {f".tmp/{newer}/ollama/blobs/x", f"ollama/{newer}/blobs/x"}
+
+
+def test_nothing_is_removed_without_the_lease(world: World) -> None:
+    world.bucket.create_object(f".tmp/{VERSION}/ollama/blobs/x", b"1")
+    world.bucket.create_object(f"ollama/{VERSION}/blobs/x", b"12")
+    before = world.names()
+    with lease.hold(world.bucket, LEASE, "a test") as held:
+        world.overwrite(lease.object_name(LEASE), b"{}")
+        held._renew()
+        with pytest.raises(Conflict, match="was lost"):
+            leftovers.clear(world.bucket, held.check)
+    assert [name for name in world.names() if not name.startswith("leases/")] == before
 
 
 def test_a_sync_with_nothing_to_pull_cleans_up_too(world: World) -> None:

@@ -93,6 +93,14 @@ def _live(tell: int, url: str, name: str, command: Callable[[Bucket], object], d
         os._exit(0)
 
 
+def hear(child: int, told: int) -> dict[str, Any]:
+    """What a fork() told, once it has ended."""
+    with os.fdopen(told, "rb") as stream:
+        found: dict[str, Any] = json.loads(stream.read() or b'{"error": "it ended without a word"}')
+    os.waitpid(child, 0)
+    return found
+
+
 def fork(work: Callable[[], object]) -> tuple[int, int]:
     """Do something in a child and hear its JSON: the child's id and the file descriptor to read it from."""
     hear, tell = os.pipe()

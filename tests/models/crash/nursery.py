@@ -6,7 +6,7 @@ Prints one JSON line for each scene and way to die: {scene, way, points, seconds
 from __future__ import annotations
 
 import gc
-import os
+import json
 import secrets
 import select
 import signal
@@ -14,6 +14,8 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from typing import Any
 from scripts.cloud import resumable
 from scripts.models import signing
 from tests.models.crash import killing, scenes
+from tests.models.crash.beside import Reader
 from tests.models.crash.ledger import expire
 from tests.models.crash.scenes import SCENES, Scene, on
 
@@ -30,35 +33,52 @@ PART_BYTES = 256 << 10
 WAYS = ("before", "after")
 
 
-def points(scene: Scene, after: bool) -> tuple[int, list[str]]:
-    """Die at every call in turn until the command lives through all of them; how many there are, and what was wrong."""
-    faults: list[str] = []
+@dataclass
+class Tally:
+    """What came of one scene: its points, what was wrong, and how often a reader beside it read."""
+
+    points: int = 0
+    reads: int = 0
+    faults: list[str] = field(default_factory=list)
+
+
+def die(scene: Scene, at: int, after: bool) -> bool:
+    """Kill the command at a call, look, and let the same command come to its end; False when it never came so far."""
+    world = scene.world
+    end = killing.run_and_die(world.url, world.bucket.name, lambda bucket: scene.command(on(world, bucket)), at, after)
+    assert not end.error, end.error
+    scene.read()
+    expire(world)
+    scene.again()
+    return end.killed
+
+
+def points(scene: Scene, after: bool, readers: bool, tally: Tally) -> None:
+    """Die at every call in turn until the command lives through all of them."""
     for at in range(1, killing.MANY):
         try:
             scene.arrange()
-            world = scene.world
-            end = killing.run_and_die(
-                world.url, world.bucket.name, lambda bucket, seen=world: scene.command(on(seen, bucket)), at, after
-            )
-            assert not end.error, end.error
-            scene.read()
-            expire(world)
-            scene.again()
+            none = scene.ledger.serial == 0
+            with Reader(scene.world, scene.ledger.serial, none=none) if readers else nullcontext() as beside:
+                killed = die(scene, at, after)
+            if beside is not None:
+                tally.reads += beside.reads
+                assert not beside.fault, beside.fault
         except Exception:
-            faults.append(f"{scene.name}, {'after' if after else 'before'} call {at}: {traceback.format_exc()[-1500:]}")
-            return at, faults
-        if not end.killed:
-            return at - 1, faults
+            way = WAYS[after]
+            tally.faults.append(f"{scene.name}, {way} call {at}: {traceback.format_exc()[-1500:]}")
+            return
+        if not killed:
+            return
+        tally.points += 1
     raise AssertionError("the command never ended")
 
 
-def play(make: Callable[[], Scene], way: str) -> dict[str, Any]:
+def play(make: Callable[[], Scene], way: str, readers: bool) -> dict[str, Any]:
     """One scene and one way to die, as the line that is printed."""
-    began = time.monotonic()
-    scene = make()
-    count, faults = points(scene, way == "after")
-    seconds = round(time.monotonic() - began, 2)
-    return {"scene": scene.name, "way": way, "points": count, "seconds": seconds, "faults": faults}
+    began, tally, scene = time.monotonic(), Tally(), make()
+    points(scene, way == WAYS[True], readers, tally)
+    return {"scene": scene.name, "way": way, **vars(tally), "seconds": round(time.monotonic() - began, 2)}
 
 
 def warm(make: Callable[[], Scene]) -> None:
@@ -70,7 +90,7 @@ def warm(make: Callable[[], Scene]) -> None:
         scene.read()
 
 
-def main(url: str, folder: Path) -> None:
+def main(url: str, folder: Path, readers: bool) -> None:
     """Play all scenes."""
     resumable.parts.__defaults__ = (PART_BYTES,)
     scenes.quick()
@@ -90,14 +110,12 @@ def main(url: str, folder: Path) -> None:
     while waiting or running:
         while waiting and len(running) < AT_ONCE:
             number, way = waiting.pop(0)
-            child, hear = killing.fork(partial(play, maker(number, way), way))
-            running[hear] = child
-        for hear in select.select(list(running), [], [])[0]:
-            with os.fdopen(hear, "rb") as stream:
-                print(stream.read().decode(), flush=True)
-            os.waitpid(running.pop(hear), 0)
+            child, told = killing.fork(partial(play, maker(number, way), way, readers))
+            running[told] = child
+        for told in select.select(list(running), [], [])[0]:
+            print(json.dumps(killing.hear(running.pop(told), told)), flush=True)
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(sys.argv[1], Path(sys.argv[2]), "readers" in sys.argv[3:])

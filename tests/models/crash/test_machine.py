@@ -60,4 +60,4 @@ def test_every_history_is_one_that_could_be_told(
 def test_many_long_histories_are_too(
     shared_standin: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    play(shared_standin, tmp_path, (monkeypatch, capsys), examples=60, steps=40)
+    play(shared_standin, tmp_path, (monkeypatch, capsys), examples=40, steps=30)

@@ -27,14 +27,16 @@ def play(standin: StandIn, folder: Path, *options: str) -> list[dict[str, Any]]:
     arguments = [sys.executable, "-m", "tests.models.crash.nursery", standin.url, str(folder), *options]
     done = subprocess.run(arguments, check=False, cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-3000:]
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [item["error"] for item in told if "error" in item] == []
+    return told
 
 
 def judge(told: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
     """Print the points and let every fault be read."""
     told.sort(key=lambda item: (item["scene"], item["way"]))
     counts = ", ".join(f"{item['scene']} {item['points']} {item['way']}" for item in told)
-    reads = sum(item.get("reads", 0) for item in told)
+    reads = sum(item["reads"] for item in told)
     beside = f", {reads} reads beside them" if reads else ""
     with capsys.disabled():
         print(f"\n{sum(item['points'] for item in told)} crash points{beside}: {counts}")
@@ -50,3 +52,13 @@ def test_whoever_dies_at_any_call_harms_nobody_and_the_next_one_finishes(
     shared_standin: StandIn, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     judge(play(shared_standin, tmp_path), capsys)
+
+
+@pytest.mark.full
+@pytest.mark.timeout(1800)
+def test_a_reader_beside_them_sees_whole_versions_only(
+    shared_standin: StandIn, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = play(shared_standin, tmp_path, "readers")
+    judge(told, capsys)
+    assert all(item["reads"] >= item["points"] for item in told)
