@@ -24,6 +24,7 @@ from scripts.cloud import resumable
 from scripts.models import signing
 from tests.models.crash import killing, scenes
 from tests.models.crash.beside import Reader
+from tests.models.crash.killing import End
 from tests.models.crash.ledger import expire
 from tests.models.crash.scenes import SCENES, Scene, on
 
@@ -42,36 +43,44 @@ class Tally:
     faults: list[str] = field(default_factory=list)
 
 
-def die(scene: Scene, at: int, after: bool) -> bool:
-    """Kill the command at a call, look, and let the same command come to its end; False when it never came so far."""
+def die(scene: Scene, at: int, after: bool) -> End:
+    """Kill the command at a call, look, and let the same command come to its end."""
     world = scene.world
     end = killing.run_and_die(world.url, world.bucket.name, lambda bucket: scene.command(on(world, bucket)), at, after)
     assert not end.error, end.error
     scene.read()
     expire(world)
     scene.again()
-    return end.killed
+    return end
 
 
 def points(scene: Scene, after: bool, readers: bool, tally: Tally) -> None:
-    """Die at every call in turn until the command lives through all of them."""
-    for at in range(1, killing.MANY):
+    """Count the calls of the command, then die at each of them in turn."""
+    at = 0
+    while at <= tally.points:
         try:
             scene.arrange()
             none = scene.ledger.serial == 0
             with Reader(scene.world, scene.ledger.serial, none=none) if readers else nullcontext() as beside:
-                killed = die(scene, at, after)
+                end = die(scene, at, after)
             if beside is not None:
                 tally.reads += beside.reads
                 assert not beside.fault, beside.fault
+            assert end.killed == (at > 0), f"it made {end.calls} calls, and {tally.points} before"
         except Exception:
-            way = WAYS[after]
-            tally.faults.append(f"{scene.name}, {way} call {at}: {traceback.format_exc()[-1500:]}")
+            tally.faults.append(f"{scene.name}, {WAYS[after]} call {at}: {traceback.format_exc()[-1500:]}")
             return
-        if not killed:
-            return
-        tally.points += 1
-    raise AssertionError("the command never ended")
+        tally.points = tally.points or end.calls
+        at += 1
+    check_count(scene, tally)
+
+
+def check_count(scene: Scene, tally: Tally) -> None:
+    """At the end the command makes as many calls as at the beginning: no point was passed over."""
+    scene.arrange()
+    calls = die(scene, 0, after=False).calls
+    if calls != tally.points:
+        tally.faults.append(f"{scene.name}: {calls} calls at the end, {tally.points} at the beginning")
 
 
 def play(make: Callable[[], Scene], way: str, readers: bool) -> dict[str, Any]:
@@ -93,7 +102,7 @@ def warm(make: Callable[[], Scene]) -> None:
 def main(url: str, folder: Path, readers: bool) -> None:
     """Play all scenes."""
     resumable.parts.__defaults__ = (PART_BYTES,)
-    scenes.quick()
+    scenes.steady()
     key = signing.make_key(folder / "keys")
     signer = signing.load_signer(f"file:{folder / 'keys' / signing.PRIVATE_NAME}")
     run = secrets.token_hex(4)

@@ -11,6 +11,7 @@ from typing import Any
 
 from scripts.cloud.storage import Bucket, open_bucket
 from scripts.models import holds, layout, publish, repair, retention, rollback, shelf
+from scripts.models import sync as syncing
 from scripts.models.publish import Publisher
 from scripts.models.statements import Trusted
 from scripts.models.sync import SyncResult
@@ -213,6 +214,7 @@ class Back(Scene):
 
     def found(self) -> None:
         self.ends = [self.publish(1).version, self.publish(2).version]
+        holds.change(self.world.bucket, lambda found: replace(found, pins=(self.ends[0],)))
 
     def prepare(self) -> None:
         holds.change(self.world.bucket, cache.lifted)
@@ -318,6 +320,7 @@ class Pin(Scene):
 
     def found(self) -> None:
         self.active = self.publish(1).version
+        holds.change(self.world.bucket, lambda found: replace(found, pins=(self.active,)))
 
     def prepare(self) -> None:
         self.keep = not holds.read(self.world.bucket).pins
@@ -343,7 +346,8 @@ def on(world: World, bucket: Bucket) -> World:
     return replace(world, bucket=bucket, said=[])
 
 
-def quick() -> None:
-    """No heartbeat among the calls of the cache's commands either."""
+def steady() -> None:
+    """Let a command make the same calls at every point: no heartbeats, one version searched however many there are."""
     cache.TTL_S = TTL_S
     cache.WAIT_S = 0.0
+    syncing.SEARCHED_VERSIONS = 1

@@ -11,7 +11,7 @@ import pytest
 
 from scripts.cloud import resumable
 from scripts.errors import OpsError
-from scripts.models import signing, verify
+from scripts.models import signing, sync, verify
 from scripts.service import cache
 from tests.conftest import StandIn
 from tests.faults import faulty
@@ -42,6 +42,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(resumable.parts, "__defaults__", (PART_BYTES,))
     monkeypatch.setattr(cache, "TTL_S", scenes.TTL_S)
     monkeypatch.setattr(cache, "WAIT_S", 0.0)
+    monkeypatch.setattr(sync, "SEARCHED_VERSIONS", 1)
     yield
 
 

@@ -95,7 +95,9 @@ def scene(shared_standin: StandIn, tmp_path: Path) -> Second:
     """A bucket with a version; it is used for many points."""
     key = signing.make_key(tmp_path / "keys")
     signer = signing.load_signer(f"file:{tmp_path / 'keys' / signing.PRIVATE_NAME}")
-    return Second(shared_standin.url, tmp_path, signer, key, f"sleepers-{secrets.token_hex(4)}")
+    made = Second(shared_standin.url, tmp_path, signer, key, f"sleepers-{secrets.token_hex(4)}")
+    made.points = 1  # the same calls at every point
+    return made
 
 
 def take_over(scene: Second, call: int, *, same: bool, late: bool) -> bool:
@@ -131,7 +133,7 @@ def take_over(scene: Second, call: int, *, same: bool, late: bool) -> bool:
 
 
 @pytest.mark.parametrize("same", [False, True], ids=["other content", "same content"])
-@pytest.mark.parametrize("call", [14, 25, 30, 33, 40, 46])
+@pytest.mark.parametrize("call", [14, 25, 30, 38, 39, 40])
 def test_a_sleeper_that_wakes_up_harms_nobody(scene: Second, call: int, same: bool) -> None:
     take_over(scene, call, same=same, late=bool(call % 2))
 
