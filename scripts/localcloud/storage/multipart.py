@@ -14,6 +14,7 @@ from typing import Any
 from scripts.localcloud.web import ApiError
 
 _MAX_HEAD_BYTES = 1 << 20
+_PLAIN_TYPE = re.compile(rb"content-type:[ \t]*([!-~][ -~]*)\r?\n", re.IGNORECASE)
 _BOUNDARY = re.compile(r"""boundary\s*=\s*("(?:[^"\\]|\\.)+"|[^\s;]+)""", re.IGNORECASE)
 
 
@@ -50,8 +51,7 @@ class Multipart:
         del self._buffer[: at + len(delimiter)]
         if (await self._line()).strip():
             raise _malformed("the media part is missing")
-        headers = BytesHeaderParser().parsebytes(await self._part_headers())
-        return _json_object(raw), str(headers.get("content-type", ""))
+        return _json_object(raw), _content_type(await self._part_headers())
 
     async def media(self) -> AsyncIterator[bytes]:
         """The media as it arrives, up to the closing boundary. Raises ApiError 400 when that is missing."""
@@ -118,6 +118,14 @@ class Multipart:
         if chunk is None:
             raise _malformed("the closing boundary is missing")
         self._buffer += chunk
+
+
+def _content_type(headers: bytes) -> str:
+    """The Content-Type among a part's headers; every small upload has some, and nearly all are one plain line."""
+    match = _PLAIN_TYPE.fullmatch(headers)
+    if match is not None:
+        return match[1].decode()
+    return str(BytesHeaderParser().parsebytes(headers).get("content-type", ""))
 
 
 def _json_object(raw: bytes) -> dict[str, Any]:
