@@ -125,7 +125,8 @@ def _section(name: str, context: ParserContext) -> str:
     rows = "".join(_option(argument) for argument in dict.fromkeys(own))
     table = f"\n| option | |\n| --- | --- |\n{rows}" if own else ""
     told = [f"Also {', '.join(shared)}."] if shared else []
-    told += [f"Exit codes: {codes.replace('--dry-run', '`--dry-run`').replace('--now', '`--now`')}"]
+    marked = codes.replace("\n", " ").replace("--dry-run", "`--dry-run`").replace("--now", "`--now`")
+    told += [f"Exit codes: {marked}"]
     told += [f"JSON: {', '.join(DOCUMENTS[name])}."] if "json" in context.args else []
     return f"\n### {name}\n\n{text}\n{table}\n" + "  \n".join(told) + "\n"
 

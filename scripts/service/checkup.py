@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from scripts.errors import ExitCode
+from scripts.models import layout
 from scripts.models import verify as models
 from scripts.models.verify import Verification
 from scripts.service import observe, ownership, target
@@ -56,6 +57,8 @@ class Checkup:
 
 def verify(settings: Settings, version: str, full: bool, talk: Talk) -> Checkup:
     """Verify the active version or the one named. Raises BadInput for no version name, and what the bucket raises."""
+    if version:
+        layout.check_version(version, "--version")
     reached = target.reach(settings)
     steps = Steps(talk)
     with steps.step("verify") as step:

@@ -157,12 +157,22 @@ def _moment(time: str) -> str:
     return time[11:23] if time[:10] == datetime.now(UTC).date().isoformat() else time[:23]
 
 
+def _caller(kind: str, name: str) -> str:
+    """A user agent by its first words, an instance by the first letters of its id, else as it is."""
+    words = name.split(" ")
+    if kind not in ("caller", "instance"):
+        return name
+    if len(words) == 1:
+        return name[:12] if re.fullmatch("[0-9a-f]{40,}", name) else name
+    return " ".join(word[:21] if word.startswith("instance/") else word for word in words[:2])
+
+
 def _sums(found: Sequence[Mapping[str, Any]]) -> Table:
     kind = next(iter(found[0])) if found else "name"
     heads = (kind, "calls", "in", "out", "errors", "p50 ms", "p95 ms")
     return heads, [
         [
-            each[kind] or "(none)", str(each["count"]), size(each["bytes_in"]), size(each["bytes_out"]),
+            _caller(kind, each[kind]) or "(none)", str(each["count"]), size(each["bytes_in"]), size(each["bytes_out"]),
             str(each["errors"]), f"{each['p50_ms']:.1f}", f"{each['p95_ms']:.1f}",
         ]
         for each in found

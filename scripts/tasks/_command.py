@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from inspect import cleandoc
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from invoke.exceptions import Exit
@@ -81,7 +82,7 @@ def command(
         options = body.__code__.co_varnames[1 : body.__code__.co_argcount]
         codes = {0: "done"} | ({2: "--dry-run: something would change"} if "dry_run" in options else {}) | (exits or {})
         told = "; ".join(f"{code} {codes[code]}" for code in sorted(codes))
-        body.__doc__ = f"{cleandoc(body.__doc__ or '')}\n\nExit codes: {told}."
+        body.__doc__ = _wrapped(f"{cleandoc(body.__doc__ or '')}\n\nExit codes: {told}.")
         texts = {option: (help or {}).get(option) or HELP[option] for option in options}
         made = invoke_task(
             klass=Command, help=texts, name=name, positional=[], optional=optional, auto_shortflags=False
@@ -89,6 +90,11 @@ def command(
         return made(body)
 
     return make
+
+
+def _wrapped(text: str) -> str:
+    """A help text whose paragraphs fit a terminal of 80 columns: Invoke indents it by two and wraps nothing."""
+    return "\n\n".join(fill(" ".join(part.split()), 77) for part in text.split("\n\n"))
 
 
 def settings_for(env: str | None) -> Settings:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from scripts.plan import Plan
 
 Row = tuple[str, str]
+_IN_ONE_PIECE = 32  # letters: a version, an operation, a bucket
 _NUMBER = re.compile(r"-?[0-9.]*( (B|KiB|MiB|GiB|ms|s))?")
 Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 
@@ -114,7 +115,8 @@ class Screen:
             shown = [number for number in range(len(headers)) if any(row[number] for row in rows)]
             for number in shown:
                 # What identifies a row and what is a number stays in one piece; the rest is folded, nothing is cut off.
-                fixed = number == 0 or number in numbers
+                widest = max(len(row[number]) for row in rows)
+                fixed = number in numbers or (number == 0 and widest <= _IN_ONE_PIECE)
                 side: Any = "right" if number in numbers else "left"
                 table.add_column(headers[number], justify=side, no_wrap=fixed, overflow="fold")
             for row in rows:

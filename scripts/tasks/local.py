@@ -156,7 +156,9 @@ def lifecycle(c: Any, now: bool = False, bucket: str = "", dry_run: bool = False
 def exports(c: Any, shell: str = "", env: str = "", json: bool = False) -> None:
     """Print the exports that turn Google's tools to the stand-in.
 
-    bash, zsh: eval "$(./dev invoke local.env)"    fish: ./dev invoke local.env --shell fish | source
+    bash, zsh: eval "$(./dev invoke local.env)"
+
+    fish: ./dev invoke local.env --shell fish | source
     """
     from scripts.service import exports as domain
     from scripts.tasks._screen import Screen

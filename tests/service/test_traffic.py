@@ -60,3 +60,10 @@ def test_what_is_wrong_is_said(standin: Any) -> None:
     standin.stop()
     with pytest.raises(Unreachable):
         traffic.faults()
+
+
+def test_callers_are_told_in_short_and_other_names_as_they_are() -> None:
+    agent = f"modelshelf/0.1 instance/{'a' * 64} gcloud-python/3.17.1  gl-python/3.11.7"
+    assert traffic._caller("caller", agent) == f"modelshelf/0.1 instance/{'a' * 12}"
+    assert traffic._caller("instance", "b" * 64) == "b" * 12
+    assert traffic._caller("object", "bucket/a name with spaces") == "bucket/a name with spaces"
