@@ -190,6 +190,8 @@ def test_notifications_are_kept(bucket: Any) -> None:
         bucket.client._connection.api_request(
             method="POST", path=f"/b/{bucket.name}/notificationConfigs", data={"topic": "t", "payload_format": "NONE"}
         )
+    with pytest.raises(google.BadRequest, match="OBJECT_FINALIZE"):
+        bucket.notification("changes", topic_project="demo-project", event_types=["CREATED"]).create()
 
 
 def test_a_policy_with_conditions_is_not_told_in_an_older_version(uniform: Any) -> None:

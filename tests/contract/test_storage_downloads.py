@@ -119,3 +119,11 @@ def test_readers_that_stop_reading_hold_nobody_up(shared_standin: Any, bucket: A
     for connection in stuck:
         connection.close()
     assert shared_standin.get("/_local/health")["pid"] == shared_standin.process.pid
+
+
+def test_a_range_is_of_what_the_client_has_a_part_of(shared_standin: Any, bucket: Any, path: str) -> None:
+    tag = bucket.get_blob("data").etag
+    for asked in (tag, f'"{tag}"'):
+        assert _get(shared_standin.port, path, range="bytes=1-2", if_range=asked)[::2] == (206, DATA[1:3])
+    bucket.blob("data").upload_from_string(b"other")
+    assert _get(shared_standin.port, path, range="bytes=1-2", if_range=tag)[::2] == (200, b"other")

@@ -10,6 +10,7 @@ from scripts.localcloud.web import ApiError, Request, Response, Route
 
 _ALL = "/storage/v1/b/{bucket}/notificationConfigs"
 _ONE = _ALL + "/{notification}"
+_EVENTS = ("OBJECT_FINALIZE", "OBJECT_METADATA_UPDATE", "OBJECT_DELETE", "OBJECT_ARCHIVE")
 _TOPIC = "//pubsub.googleapis.com/projects/"
 _CHOSEN = ("topic", "payload_format", "event_types", "custom_attributes", "object_name_prefix")
 
@@ -44,6 +45,9 @@ class Notifications:
             raise ApiError(400, text, "invalid")
         if chosen.get("payload_format") not in ("JSON_API_V1", "NONE"):
             raise ApiError(400, "Invalid payload_format; expected JSON_API_V1 or NONE", "invalid")
+        strange = [each for each in chosen.get("event_types") or [] if each not in _EVENTS]
+        if strange:
+            raise ApiError(400, f"Invalid event_types: {strange[:3]}; expected {', '.join(_EVENTS)}", "invalid")
         with self._store.context.db.transaction():
             taken = [int(each["id"]) for each in self._kept.all(bucket)]
             number = str(max(taken, default=0) + 1)
