@@ -8,6 +8,7 @@ from typing import Any
 from scripts.errors import ExitCode
 from scripts.models import layout
 from scripts.models import verify as models
+from scripts.models.statements import Problem
 from scripts.models.verify import Verification
 from scripts.service import observe, ownership, target
 from scripts.service.steps import Steps, Talk
@@ -67,6 +68,13 @@ def verify(settings: Settings, version: str, full: bool, talk: Talk) -> Checkup:
             reached.bucket, ownership.trusted_keys(reached), version=version, floor=floor, full=full,
             on_file=lambda name, size_bytes: talk.progress(f"reading {name}, {size(size_bytes)}"),
         )  # fmt: skip
-        step.outcome = f"{found.files} files, {len(found.problems)} problems"
-    advised = tuple(replace(problem, remedy=reached.advice(problem.remedy)) for problem in found.problems)
+        problems = len(found.problems)
+        step.outcome = f"{found.files} files, {problems or 'no'} problem{'' if problems == 1 else 's'}"
+
+    def remedy(problem: Problem) -> str:
+        if version and problem.object == layout.STATEMENTS:
+            return f"Run: ./dev invoke cache.list --env {settings.environment}"
+        return reached.advice(problem.remedy)
+
+    advised = tuple(replace(problem, remedy=remedy(problem)) for problem in found.problems)
     return Checkup(reached.bucket.name, full, replace(found, problems=advised), steps.taken[-1].seconds)
