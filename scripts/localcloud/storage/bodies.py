@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import array
 import asyncio
 import base64
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import secrets
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +29,8 @@ INLINE_BYTES = 64 << 10
 # Kept free for the index, so that deleting still works on a disk that uploads have filled.
 RESERVE_BYTES = 4 << 20
 _RESERVE = 64
+# From linux/fs.h: FS_IOC_GETFLAGS, FS_IOC_SETFLAGS, FS_TOPDIR_FL.
+_GET_FLAGS, _SET_FLAGS, _TOP_FOLDER = 0x80086601, 0x40086602, 0x00020000
 
 _TABLE = "CREATE TABLE IF NOT EXISTS storage_loose_bodies(body TEXT PRIMARY KEY) WITHOUT ROWID"
 
@@ -57,6 +62,7 @@ class Bodies:
         self.backlog_bytes = 0
         self._db = db
         self._reserve: list[str] = []
+        _spread(folder)
         self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="body")
         db.script(_TABLE)
 
@@ -118,6 +124,26 @@ class Bodies:
         """Take no more bytes, and wait for the threads."""
         self.closed = True
         self._pool.shutdown(wait=True)
+
+
+def _spread(folder: Path) -> None:
+    """Have ext4 lay the folder's folders far apart, as `chattr +T` does; other file systems do not know how.
+
+    Side by side they share tables of inodes, and where many files were deleted of late a new one's inode is looked for
+    long: half a millisecond of the processor's time instead of 0.02 (fs/ext4/ialloc.c, recently_deleted).
+    """
+    if sys.platform != "linux":
+        return
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            flags = array.array("l", [0])
+            fcntl.ioctl(descriptor, _GET_FLAGS, flags)
+            if not flags[0] & _TOP_FOLDER:
+                flags[0] |= _TOP_FOLDER
+                fcntl.ioctl(descriptor, _SET_FLAGS, flags)
+        finally:
+            os.close(descriptor)
 
 
 class Sink:
