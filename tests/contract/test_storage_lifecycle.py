@@ -228,7 +228,7 @@ def test_the_command_shows_first_and_acts_with_now(client: Any, shared_standin: 
     assert (done.returncode, json.loads(done.stdout)["buckets"][0]["deleted"]) == (0, 1), done.stderr
     assert _names(bucket) == []
     unknown = _invoke(shared_standin, "--now", "--bucket", "never-made")
-    assert unknown.returncode != 0 and "does not exist" in unknown.stderr
+    assert unknown.returncode != 0 and "no bucket 'never-made'" in unknown.stderr
 
 
 def test_a_rule_never_makes_an_object_warmer(client: Any, shared_standin: Any, bucket: Any) -> None:
