@@ -55,7 +55,7 @@ def test_the_same_entry_is_kept_once(entries: Any) -> None:
 def test_a_large_entry_is_refused_alone(entries: Any) -> None:
     log = "projects/demo/logs/large"
     given = [{"textPayload": "x" * 250_000}, {"textPayload": "x" * 300_000}, {"textPayload": "small"}]
-    with pytest.raises(HttpError, match="exceeds maximum size of 256.0K"):
+    with pytest.raises(HttpError, match=r"exceeds maximum size of 256\.0K"):
         write(entries, *given, log=log)
     assert "entries" not in read(entries, 'log_id("large")')
     with pytest.raises(HttpError, match="1 of 3 entries were refused"):
