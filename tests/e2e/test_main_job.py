@@ -42,7 +42,7 @@ def instances(house: House) -> list[dict[str, Any]]:
 def seen_by(instance: dict[str, Any], house: House) -> Path:
     """The bucket as an instance sees it, looked at from outside."""
     if instance["mount_mode"] == "fuse":
-        return Path(f"/proc/{instance['pid']}/root/models")
+        return Path("/proc", str(instance["pid"]), "root", "models")
     return house.state / "cloud" / "run" / "instances" / instance["id"] / "mount-0"
 
 
