@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -30,6 +31,7 @@ _STABLE_S = 30.0
 _REFUSING_S = 2.0  # how long an instance that refuses connections is left alone
 _PATIENCE = 3  # crashes in a row after which waiting requests are refused
 _STARTUPS = 3.5  # a request waits as many times the average start before it is given up, or 10 s (scaling.PENDING_S)
+_TICK_S = 0.001  # the loop's timers go by whole milliseconds: none may ring before its time
 _NO_INSTANCE = "The request was aborted because there was no available instance."
 
 Say = Callable[[Identity, str, str], None]
@@ -171,7 +173,7 @@ class Fleet:
         self._queue.append(waiter)
         self._scale_out()
         try:
-            async with asyncio.timeout(self._pending_s()):
+            async with asyncio.timeout_at(time.monotonic() + self._pending_s() + _TICK_S):
                 return await waiter
         except TimeoutError:
             if _has_slot(waiter):  # in the last moment
