@@ -72,17 +72,20 @@ def command(
     name: str | None = None,
     optional: tuple[str, ...] = (),
     exits: dict[int, str] | None = None,
+    more: str = "",
 ) -> Callable[[Callable[..., Any]], Any]:
     """Make a function a task; help texts of common options are added, and every option must have one.
 
     optional: options that may stand without a value, which is then True. exits: what its own exit codes mean.
+    more: a second paragraph of its help.
     """
 
     def make(body: Callable[..., Any]) -> Any:
         options = body.__code__.co_varnames[1 : body.__code__.co_argcount]
         codes = {0: "done"} | ({2: "--dry-run: something would change"} if "dry_run" in options else {}) | (exits or {})
         told = "; ".join(f"{code} {codes[code]}" for code in sorted(codes))
-        body.__doc__ = _wrapped(f"{cleandoc(body.__doc__ or '')}\n\nExit codes: {told}.")
+        paragraphs = [cleandoc(body.__doc__ or ""), *([more] if more else []), f"Exit codes: {told}."]
+        body.__doc__ = _wrapped("\n\n".join(paragraphs))
         texts = {option: (help or {}).get(option) or HELP[option] for option in options}
         made = invoke_task(
             klass=Command, help=texts, name=name, positional=[], optional=optional, auto_shortflags=False

@@ -56,12 +56,9 @@ def logs(c: Any, lines: int = 50) -> None:
     Screen().lines(rehearsal.log_lines(lines))
 
 
-@command()
+@command(more="Buckets, services, jobs and logs; the signing key and the downloaded model stay.")
 def reset(c: Any, yes: bool = False, dry_run: bool = False) -> int:
-    """Stop the stand-in and remove everything that it keeps.
-
-    Buckets, services, jobs and logs; the signing key and the downloaded model stay.
-    """
+    """Stop the stand-in and remove everything that it keeps."""
     from scripts.service import rehearsal
     from scripts.tasks._screen import Screen
 
@@ -94,12 +91,12 @@ def provision(c: Any, env: str = "", service: str = "tabular", dry_run: bool = F
     return 0
 
 
-@command(help={"stop": "let the upstreams refuse every request", "start": "let them serve again"})
+@command(
+    help={"stop": "let the upstreams refuse every request", "start": "let them serve again"},
+    more="Without an option it shows what was pulled from them, and by whom.",
+)
 def upstreams(c: Any, stop: bool = False, start: bool = False, dry_run: bool = False, json: bool = False) -> int:
-    """Show, stop or start the stand-in's model upstreams.
-
-    Without an option it shows what was pulled from them, and by whom.
-    """
+    """Show, stop or start the stand-in's model upstreams."""
     from scripts.service import overview, rehearsal
     from scripts.tasks._screen import Screen
 
@@ -194,17 +191,15 @@ def shell(c: Any, env: str = "") -> int:
         "limit": "how many at most (1 to 10000)",
         "order": "newest (default) or oldest first",
         "summary": "sums by operation, object, caller or instance instead of the calls",
-    }
+    },
+    more="By whom, for what, bytes, status, time, and the fault that hit.",
 )
 def requests(
     c: Any, operation: str = "", bucket: str = "", object: str = "", caller: str = "", instance: str = "",
     status: str = "", since: str = "", until: str = "", limit: int = 50, order: str = "newest", summary: str = "",
     json: bool = False,
 ) -> None:  # fmt: skip
-    """Show the calls of its APIs that the stand-in got.
-
-    By whom, for what, bytes, status, time, and the fault that hit.
-    """
+    """Show the calls of its APIs that the stand-in got."""
     asked = {key: str(value) for key, value in locals().items() if key not in ("c", "json")}
     from scripts.service import traffic
     from scripts.tasks._screen import Screen
@@ -235,16 +230,14 @@ def requests(
         "clear": "remove a fault by its id; without one, all of them",
     },
     optional=("clear",),
+    more="Without more it happens once, at the first matching call from now on. A restart of the stand-in clears all.",
 )
 def fault(
     c: Any, on: str = "", kind: str = "", nth: str = "", count: str = "", every: str = "", probability: str = "",
     seed: str = "", bucket: str = "", object: str = "", instance: str = "", after_bytes: str = "", delay_s: str = "",
     rate_bytes_s: str = "", retry_after_s: str = "", clear: Any = "", dry_run: bool = False, json: bool = False,
 ) -> int:  # fmt: skip
-    """Let calls of the stand-in fail on demand, or clear that.
-
-    Without more it happens once, at the first matching call from now on. A restart of the stand-in clears all.
-    """
+    """Let calls of the stand-in fail on demand, or clear that."""
     asked = {key: value for key, value in locals().items() if key not in ("c", "clear", "dry_run", "json") and value}
     from scripts.service import traffic
     from scripts.tasks._screen import Screen
