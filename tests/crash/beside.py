@@ -8,9 +8,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from scripts.cloud.storage import open_bucket
-from tests.models.crash.killing import PROJECT, fork, hear
-from tests.models.crash.ledger import Ledger
-from tests.models.crash.scenes import on
+from tests.crash.killing import PROJECT, fork, hear
+from tests.crash.ledger import Ledger
+from tests.crash.scenes import on
 from tests.models.support import World
 
 

@@ -13,8 +13,8 @@ from hypothesis.stateful import run_state_machine_as_test
 from scripts.models import signing
 from scripts.service import cache
 from tests.conftest import StandIn
-from tests.models.crash.machine import WAIT_S, Shelves
-from tests.models.crash.scenes import TTL_S
+from tests.crash.machine import WAIT_S, Shelves
+from tests.crash.scenes import TTL_S
 
 pytestmark = pytest.mark.process
 

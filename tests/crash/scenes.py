@@ -17,8 +17,8 @@ from scripts.models.statements import Trusted
 from scripts.models.sync import SyncResult
 from scripts.service import cache
 from scripts.settings.types import ModelSpec
-from tests.models.crash.killing import PROJECT
-from tests.models.crash.ledger import Ledger, checksums
+from tests.crash.killing import PROJECT
+from tests.crash.ledger import Ledger, checksums
 from tests.models.support import World
 
 # Far longer than a test: no heartbeat falls among the calls that are counted; dead leases are made to lapse.

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT, StandIn
-from tests.models.crash.scenes import SCENES
+from tests.crash.scenes import SCENES
 
 pytestmark = pytest.mark.process
 
@@ -24,7 +24,7 @@ LEAST = {
 
 def play(standin: StandIn, folder: Path, *options: str) -> list[dict[str, Any]]:
     """What the nursery tells of all scenes."""
-    arguments = [sys.executable, "-m", "tests.models.crash.nursery", standin.url, str(folder), *options]
+    arguments = [sys.executable, "-m", "tests.crash.nursery", standin.url, str(folder), *options]
     done = subprocess.run(arguments, check=False, cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-3000:]
     told = [json.loads(line) for line in done.stdout.splitlines()]

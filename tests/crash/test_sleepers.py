@@ -16,9 +16,9 @@ from scripts.errors import OpsError
 from scripts.models import layout, signing
 from scripts.models.sync import SyncResult
 from tests.conftest import StandIn
-from tests.models.crash.killing import MANY, PROJECT, mount
-from tests.models.crash.ledger import expire
-from tests.models.crash.scenes import Second, on
+from tests.crash.killing import MANY, PROJECT, mount
+from tests.crash.ledger import expire
+from tests.crash.scenes import Second, on
 
 pytestmark = pytest.mark.process
 

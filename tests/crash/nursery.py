@@ -22,11 +22,11 @@ from typing import Any
 
 from scripts.cloud import resumable
 from scripts.models import signing
-from tests.models.crash import killing, scenes
-from tests.models.crash.beside import Reader
-from tests.models.crash.killing import End
-from tests.models.crash.ledger import expire
-from tests.models.crash.scenes import SCENES, Scene, on
+from tests.crash import killing, scenes
+from tests.crash.beside import Reader
+from tests.crash.killing import End
+from tests.crash.ledger import expire
+from tests.crash.scenes import SCENES, Scene, on
 
 AT_ONCE = 3
 # Two parts for the large file, as files of more than 8 MiB have.

@@ -21,9 +21,9 @@ from scripts.models.publish import Publisher
 from scripts.models.statements import Trusted
 from scripts.models.sync import SyncResult, sync
 from scripts.service import cache
-from tests.models.crash.killing import PROJECT, mount
-from tests.models.crash.ledger import Ledger, digests, expire
-from tests.models.crash.scenes import LARGE, SMALL, TTL_S, on, target
+from tests.crash.killing import PROJECT, mount
+from tests.crash.ledger import Ledger, digests, expire
+from tests.crash.scenes import LARGE, SMALL, TTL_S, on, target
 from tests.models.support import World
 
 WAIT_S = 60.0

@@ -14,12 +14,12 @@ from scripts.errors import OpsError
 from scripts.models import signing, sync, verify
 from scripts.service import cache
 from tests.conftest import StandIn
+from tests.crash import scenes
+from tests.crash.killing import MANY
+from tests.crash.ledger import expire
+from tests.crash.nursery import PART_BYTES
+from tests.crash.scenes import Back, First, Scene, Second
 from tests.faults import faulty
-from tests.models.crash import scenes
-from tests.models.crash.killing import MANY
-from tests.models.crash.ledger import expire
-from tests.models.crash.nursery import PART_BYTES
-from tests.models.crash.scenes import Back, First, Scene, Second
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(900)]
 
