@@ -16,12 +16,11 @@ from typing import Any
 
 from scripts import audit
 from scripts.cloud import connect
-from scripts.cloud.logs import of_service
 from scripts.cloud.run import ServiceState
 from scripts.errors import BadInput, OpsError, Unreachable
 from scripts.lease import Holder, Lease
 from scripts.plan import Action, Change, Plan
-from scripts.service import apply, instances, observe, ownership, planning, probe, publication, target
+from scripts.service import apply, instances, observe, ownership, planning, probe, publication, readiness, target
 from scripts.service.instances import Instance
 from scripts.service.observe import Live
 from scripts.service.planning import SyncMode
@@ -32,7 +31,6 @@ from scripts.service.target import Target
 from scripts.settings.model import Settings
 from scripts.units import size
 
-READY_TIMEOUT_S = 600.0
 JOB_TIMEOUT_S = 120.0
 SHOWN_CHANGES = 20
 
@@ -204,19 +202,7 @@ class Deployment:
     def ready(self) -> None:
         """Wait for the revision; when it fails, its last words are part of the error."""
         with self.steps.step("ready") as step:
-            timeout_s = READY_TIMEOUT_S
-            self._state = self.target.run.wait_service(
-                self.target.name, self.state.generation, timeout_s=timeout_s, on_change=self._moved
-            )
-            revision = self.state.latest_created_revision
-            if self.state.ready is not True:
-                words = self._last_words(revision)
-                told = self.state.reason if words else self.state.message
-                what = told or f"not ready within {timeout_s:g} s"
-                raise OpsError(
-                    "\n".join([f"revision {revision} is not ready: {what}", *words]),
-                    f"Run: ./dev invoke logs --env {self.settings.environment}; correct the cause, then deploy again.",
-                )
+            self._state = readiness.await_ready(self.target, self.state.generation, self.steps.talk.progress)
             step.outcome = f"revision {self.state.latest_ready_revision}"
 
     def verify(self) -> None:
@@ -226,7 +212,7 @@ class Deployment:
             try:
                 told = probe.check_all(self.target, self.state.url, self.steps.talk.progress)
             except OpsError as error:
-                words = "\n".join([error.message, *self._last_words(revision)])
+                words = "\n".join([error.message, *readiness.last_words(self.target, revision)])
                 raise type(error)(words, error.remedy) from error
             self.steps.talk.progress("reading the instances' decisions from the logs")
             count = max(1, self.target.service.min_instances)
@@ -294,17 +280,9 @@ class Deployment:
         if len(changes) > SHOWN_CHANGES:
             self.steps.talk.note(f"… and {len(changes) - SHOWN_CHANGES} more")
 
-    def _moved(self, state: ServiceState) -> None:
-        self.steps.talk.progress(state.reason or "waiting for the new revision")
-
     def _waiting(self, holder: Holder) -> None:
         until = holder.expires_at[11:19]
         self.steps.talk.note(f"waiting for {holder.owner} ({holder.purpose}), whose lease lasts until {until} UTC")
-
-    def _last_words(self, revision: str) -> list[str]:
-        with contextlib.suppress(OpsError):
-            return publication.last_lines(self.target, of_service(self.target.name, revision))
-        return []
 
 
 def _verdict(changes: Sequence[Change]) -> str:

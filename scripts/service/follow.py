@@ -10,15 +10,13 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from scripts.cloud.logs import of_service
 from scripts.errors import Conflict, NotFound, OpsError
 from scripts.models.statements import Trusted
-from scripts.service import apply, instances, ownership, probe, publication
+from scripts.service import apply, instances, ownership, probe, readiness
 from scripts.service.cache import VERSION_NOTE
 from scripts.service.steps import Steps
 from scripts.service.target import Target
 
-READY_TIMEOUT_S = 600.0
 MIN_SERIAL = "MODEL_MIN_SERIAL"
 
 
@@ -38,17 +36,8 @@ def follow(target: Target, trusted: Trusted, steps: Steps) -> str:
                 revision = before.latest_ready_revision
             else:
                 state = apply.service(target, bound(before.body, trusted), before)
-                state = target.run.wait_service(
-                    target.name, state.generation, timeout_s=READY_TIMEOUT_S,
-                    on_change=lambda now: steps.talk.progress(now.reason or "waiting for the new revision"),
-                )  # fmt: skip
-                revision = state.latest_created_revision
-                if state.ready is not True:
-                    words = publication.last_lines(target, of_service(target.name, revision))
-                    raise OpsError(
-                        "\n".join([f"revision {revision} is not ready: {state.reason}", *words]),
-                        f"The version is active; see why: ./dev invoke logs --env {target.environment}",
-                    )
+                state = readiness.await_ready(target, state.generation, steps.talk.progress)
+                revision = state.latest_ready_revision
             step.outcome = f"revision {revision}"
         with steps.step("instances") as step:
             step.outcome = _all_report(target, revision, trusted, steps)
