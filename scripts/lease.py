@@ -41,7 +41,11 @@ class Holder:
 
     def alive(self, now: datetime) -> bool:
         """Whether the lease still counts at this time by this machine's clock."""
-        return bool(self.owner) and datetime.fromisoformat(self.expires_at) > now
+        return bool(self.owner) and self.left_s(now) > 0
+
+    def left_s(self, now: datetime) -> float:
+        """Seconds until it lapses, by this machine's clock."""
+        return (datetime.fromisoformat(self.expires_at) - now).total_seconds()
 
 
 @dataclass(frozen=True)
@@ -60,9 +64,10 @@ class Lease:
 
     def __init__(
         self, bucket: Bucket, name: str, holder: Holder, generation: int, ttl_s: float, began: float, *,
-        untouched: bool = False,
+        untouched: bool = False, group: str = "",
     ) -> None:  # fmt: skip
-        """began: time.monotonic() before the write that took the lease; its expiry counts from there."""
+        """began: time.monotonic() before the write that took the lease; its expiry counts from there. group: the owner
+        that several processes are together."""
         self.name = name
         self.holder = holder
         self.untouched = untouched
@@ -71,6 +76,8 @@ class Lease:
         self._ttl_s = ttl_s
         self._until = began + ttl_s
         self._lost = ""
+        self._group = group
+        self._left = False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name=f"lease-{name}", daemon=True)
 
@@ -90,11 +97,16 @@ class Lease:
         """Stop renewing and say nothing: the bucket is out of reach, the lease will lapse."""
         self._ended.set()
 
+    def leave(self, stay: bool = True) -> None:
+        """Of a group's lease: do not give it back at the end, for others may still need it (after the last one it
+        lapses); stay=False: give it back after all."""
+        self._left = stay and bool(self._group)
+
     def release(self) -> None:
         """Stop renewing and give the lease back; a lease that is lost already is left alone."""
         self._ended.set()
         self._thread.join(timeout=self._ttl_s)
-        if self._thread.is_alive():
+        if self._thread.is_alive() or self._left:
             return
         free = Holder("", "", _text(datetime.now(UTC)), self.holder.serial)
         with contextlib.suppress(OpsError):
@@ -115,9 +127,23 @@ class Lease:
         except Unreachable:
             return  # the next beat tries again; check() minds the clock
         except OpsError as error:
+            if isinstance(error, Conflict) and self._adopted():
+                return
             self._lost = f"somebody else took it ({error.message})" if isinstance(error, Conflict) else error.message
             return
         self._until = began + self._ttl_s
+
+    def _adopted(self) -> bool:
+        """Whether somebody of the group has renewed it meanwhile: then that counts for this one too."""
+        began = time.monotonic()
+        with contextlib.suppress(OpsError):
+            found = self._bucket.read(object_name(self.name), limit_bytes=LIMIT_BYTES) if self._group else None
+            holder = _parse(found[0]) if found else None
+            if found is not None and holder is not None and holder.owner == self._group:
+                self._generation = found[1].generation
+                self._until = min(began + self._ttl_s, began + holder.left_s(datetime.now(UTC)))
+                return True
+        return False
 
 
 @contextlib.contextmanager
@@ -130,15 +156,17 @@ def hold(
     wait_s: float = 0.0,
     on_wait: Callable[[Holder], None] | None = None,
     seen: Seen | None = None,
+    group: str = "",
 ) -> Iterator[Lease]:
     """Hold a lease while the block runs; renewed every third of ttl_s, given back at the end.
 
     While somebody else holds it, wait up to wait_s (on_wait is told of each new holder once). seen: the lease as it was
-    before the caller read what it is going to change; the lease says whether that is still so (untouched). Raises
+    before the caller read what it is going to change; the lease says whether that is still so (untouched). group: the
+    owner that several processes are together; whoever comes while one of them holds it, holds it too. Raises
     Refused naming the holder, its purpose and expiry when waiting is not enough, and what the bucket raises.
     """
     lease = _take_unchanged(bucket, name, purpose, ttl_s, seen) if seen is not None else None
-    lease = lease or _take(bucket, name, purpose, ttl_s, time.monotonic() + wait_s, on_wait)
+    lease = lease or _take(bucket, name, purpose, ttl_s, time.monotonic() + wait_s, on_wait, group)
     lease.start()
     try:
         yield lease
@@ -146,6 +174,7 @@ def hold(
         lease.abandon()
         raise
     except BaseException:
+        lease.leave()
         lease.release()
         raise
     lease.release()
@@ -176,8 +205,8 @@ def _take_unchanged(bucket: Bucket, name: str, purpose: str, ttl_s: float, at: S
     return None
 
 
-def _mine(purpose: str, ttl_s: float, before: Holder | None) -> Holder:
-    owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+def _mine(purpose: str, ttl_s: float, before: Holder | None, group: str = "") -> Holder:
+    owner = group or f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
     until = _text(datetime.now(UTC) + timedelta(seconds=ttl_s))
     return Holder(owner, purpose, until, (before.serial if before else 0) + 1)
 
@@ -195,6 +224,7 @@ def _take(
     ttl_s: float,
     deadline: float,
     on_wait: Callable[[Holder], None] | None,
+    group: str = "",
 ) -> Lease:
     told = ""
     while True:
@@ -202,11 +232,14 @@ def _take(
         current = _parse(found[0]) if found else None
         if current is None or not current.alive(datetime.now(UTC)):
             began = time.monotonic()
-            mine = _mine(purpose, ttl_s, current)
+            mine = _mine(purpose, ttl_s, current, group)
             with contextlib.suppress(Conflict):  # somebody was faster: look who
                 generation = _write(bucket, name, mine, found[1].generation if found else 0)
-                return Lease(bucket, name, mine, generation, ttl_s, began)
+                return Lease(bucket, name, mine, generation, ttl_s, began, group=group)
             continue
+        if group and found is not None and current.owner == group:
+            began = time.monotonic() - ttl_s + current.left_s(datetime.now(UTC))
+            return Lease(bucket, name, current, found[1].generation, ttl_s, min(began, time.monotonic()), group=group)
         if time.monotonic() >= deadline:
             raise _refusal(name, current)
         if on_wait is not None and told != current.owner:

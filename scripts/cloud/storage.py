@@ -10,14 +10,13 @@ from __future__ import annotations
 import io
 import secrets
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from scripts.cloud import resumable
-from scripts.cloud.storage_calls import AGAIN, TIMEOUT_S, attempt
-from scripts.cloud.storage_objects import Crc32c, ObjectInfo, crc32c, of_blob, of_json
-from scripts.errors import STATUS, AccessDenied, BadInput, Conflict, NotFound, OpsError
+from scripts.cloud.storage_calls import TIMEOUT_S, attempt
+from scripts.cloud.storage_objects import WRITER, ObjectInfo, crc32c, of_blob
+from scripts.errors import STATUS, AccessDenied, BadInput, Conflict, NotFound
 
 T = TypeVar("T")
 # Bucket.list hides the built-in name inside the class.
@@ -25,8 +24,8 @@ Names = list[str]
 Infos = list[ObjectInfo]
 Listings = list[Infos]
 
-WRITER = "modelshelf-writer"
 READ_LIMIT_BYTES = 16 << 20
+CHUNK_BYTES = 8 << 20
 TMP_DAYS = 7
 NONCURRENT_KEPT = 3
 _LISTED_AT_ONCE = 4
@@ -67,19 +66,23 @@ class Bucket:
                 self._connected = self._connect()
             return self._connected
 
-    def _call(self, verb: str, name: str, call: Callable[[Any], T]) -> T:
-        """Run call(bucket of google-cloud-storage), repeated and translated."""
+    def call(self, verb: str, name: str, call: Callable[[Any], T]) -> T:
+        """Run a repeatable call(bucket of google-cloud-storage): again where that may help, failures translated."""
+        return self.send(verb, name, lambda client, http: call(client.bucket(self.name)))
+
+    def send(self, verb: str, name: str, call: Callable[[Any, Any], T]) -> T:
+        """The same with the client and its requests session, for what google-cloud-storage has no call for."""
         address = f"gs://{self.name}/{name}" if name else f"bucket {self.name}"
-        client, _ = self._clients()
+        client, http = self._clients()
         try:
-            return attempt(lambda: call(client.bucket(self.name)), f"{verb} {address}", self._place)
+            return attempt(lambda: call(client, http), f"{verb} {address}", self._place)
         except NotFound as error:
             remedy = f"Check that bucket {self.name} exists and that its name is right. {STATUS}"
             raise NotFound(error.message, remedy) from error
 
     def exists(self) -> bool:
         """Whether the bucket exists. Needs storage.buckets.get, which a mere reader has not: list() tells it too."""
-        return bool(self._call("look for", "", lambda bucket: bucket.exists(timeout=TIMEOUT_S, retry=None)))
+        return bool(self.call("look for", "", lambda bucket: bucket.exists(timeout=TIMEOUT_S, retry=None)))
 
     def create(self, location: str, labels: Mapping[str, str]) -> bool:
         """Make the bucket (uniform access, versioning, lifecycle); False when it is there already.
@@ -98,7 +101,7 @@ class Bucket:
             bucket.create(location=location, timeout=TIMEOUT_S, retry=None)
 
         try:
-            self._call("create", "", make)
+            self.call("create", "", make)
         except Conflict as error:
             # Bucket names are global: somebody else's is a 403 on looking, and never ours to use.
             try:
@@ -116,7 +119,7 @@ class Bucket:
         def look(bucket: Any) -> Any:
             return bucket.get_blob(name, timeout=TIMEOUT_S, retry=None)
 
-        found = self._call("look at", name, look)
+        found = self.call("look at", name, look)
         return of_blob(found) if found is not None else None
 
     def read(
@@ -135,27 +138,30 @@ class Bucket:
             return data, ObjectInfo(name, int(blob.generation), len(data), blob.crc32c or "")
 
         try:
-            return self._call("read", name, fetch)
+            return self.call("read", name, fetch)
         except NotFound:
             return None
 
-    def read_chunks(self, info: ObjectInfo, size: int = resumable.PART_BYTES) -> Iterator[bytes]:
+    def read_chunks(self, info: ObjectInfo, size: int = CHUNK_BYTES) -> Iterator[bytes]:
         """The content of exactly this generation, chunk after chunk, memory bounded by one chunk."""
         for start in range(0, info.size_bytes, size):
-            end = min(start + size, info.size_bytes) - 1
-            yield self._range(info, start, end)
+            yield self.read_range(info, start, min(start + size, info.size_bytes))
 
-    def _range(self, info: ObjectInfo, start: int, end: int) -> bytes:
+    def read_range(self, info: ObjectInfo, start: int, stop: int) -> bytes:
+        """The bytes [start, stop) of exactly this generation, in one call (of no bytes: in none)."""
+        if start == stop:
+            return b""
+
         def fetch(bucket: Any) -> bytes:
             blob = bucket.blob(info.name, generation=info.generation)
             data: bytes = blob.download_as_bytes(
-                start=start, end=end, raw_download=True, checksum=None, timeout=TIMEOUT_S, retry=None
+                start=start, end=stop - 1, raw_download=True, checksum=None, timeout=TIMEOUT_S, retry=None
             )
-            if len(data) != end - start + 1:
-                raise ConnectionError(f"{len(data)} bytes came, expected {end - start + 1}")
+            if len(data) != stop - start:
+                raise ConnectionError(f"{len(data)} bytes came, expected {stop - start}")
             return data
 
-        return self._call("read", info.name, fetch)
+        return self.call("read", info.name, fetch)
 
     def create_object(self, name: str, data: bytes, metadata: Mapping[str, str] | None = None) -> ObjectInfo:
         """Write a JSON object that must not exist yet; raises Conflict when it does."""
@@ -184,77 +190,19 @@ class Bucket:
             return of_blob(blob)
 
         try:
-            return self._call("write", name, send)
+            return self.call("write", name, send)
         except Conflict as error:
-            return self._own(name, writer, crc32c(data), error)
+            return self.own(name, writer, crc32c(data), error)
 
-    def _own(self, name: str, writer: str, expected_crc32c: str, error: Conflict) -> ObjectInfo:
-        """The object that this very call wrote before its reply was lost, or the conflict that it really was."""
+    def own(self, name: str, writer: str, expected_crc32c: str, error: Conflict) -> ObjectInfo:
+        """The object that this very call wrote before its reply was lost, or the conflict that it really was.
+
+        expected_crc32c: empty where the writer does not know it.
+        """
         found = self.stat(name)
-        if found is not None and found.metadata.get(WRITER) == writer and found.crc32c == expected_crc32c:
+        if found is not None and found.metadata.get(WRITER) == writer and expected_crc32c in ("", found.crc32c):
             return found
         raise error
-
-    def upload(
-        self,
-        name: str,
-        chunks: Iterable[bytes],
-        *,
-        generation: int = 0,
-        metadata: Mapping[str, str] | None = None,
-        content_type: str = _BYTES,
-    ) -> ObjectInfo:
-        """Stream an object up if its live generation is this one; memory is bounded by three parts of 8 MiB.
-
-        An error of `chunks` (a digest that does not fit) leaves no object behind. Raises Conflict, and OpsError when
-        the server's crc32c is another.
-        """
-        queue = resumable.parts(chunks)
-        part, last = next(queue)
-        if last:
-            return self._put(name, part, generation, metadata or {}, content_type)
-        writer = secrets.token_hex(12)
-        session = self._open_session(name, generation, {**(metadata or {}), WRITER: writer}, content_type)
-        checksum, position = Crc32c(), 0
-        try:
-            while True:
-                checksum.update(part)
-                whole = checksum.text()
-                resource = session.send(position, part, last=last, crc32c=whole)
-                position += len(part)
-                if last:
-                    break
-                part, last = next(queue)
-        except Conflict as error:
-            return self._own(name, writer, checksum.text(), error)
-        except BaseException:
-            session.cancel()
-            raise
-        return self._checked(name, of_json(resource or {}), position, checksum.text())
-
-    def _open_session(
-        self, name: str, generation: int, metadata: Mapping[str, str], content_type: str
-    ) -> resumable.Session:
-        def start(bucket: Any) -> str:
-            blob = bucket.blob(name)
-            blob.metadata = dict(metadata)
-            return str(
-                blob.create_resumable_upload_session(
-                    content_type, checksum=None, if_generation_match=generation, timeout=TIMEOUT_S, retry=None
-                )
-            )
-
-        url = self._call("upload", name, start)
-        return resumable.Session(self._clients()[1], url, f"upload gs://{self.name}/{name}", self._place)
-
-    def _checked(self, name: str, info: ObjectInfo, size_bytes: int, expected_crc32c: str) -> ObjectInfo:
-        if (info.size_bytes, info.crc32c) == (size_bytes, expected_crc32c):
-            return info
-        self.delete(name, info.generation)
-        found = f"{info.size_bytes} bytes with crc32c {info.crc32c}"
-        raise OpsError(
-            f"gs://{self.name}/{name} arrived as {found}, expected {size_bytes} with {expected_crc32c}; removed", AGAIN
-        )
 
     def list(self, prefix: str = "", versions: bool = False, *, first: str = "", before: str = "") -> Infos:
         """All objects under a prefix, in name order; with versions, noncurrent generations too (`deleted` is set).
@@ -270,7 +218,7 @@ class Bucket:
             )  # fmt: skip
             return [of_blob(blob) for blob in pages]
 
-        return self._call("list", f"{prefix}*", fetch)
+        return self.call("list", f"{prefix}*", fetch)
 
     def list_each(self, *prefixes: str) -> Listings:
         """list() of several prefixes at the same time, in their order."""
@@ -286,7 +234,7 @@ class Bucket:
                 pass
             return sorted(pages.prefixes)
 
-        return self._call("list", f"{prefix}*", fetch)
+        return self.call("list", f"{prefix}*", fetch)
 
     def copy(
         self, source: str, target: str, *, source_generation: int | None = None, generation: int = 0
@@ -314,14 +262,11 @@ class Bucket:
 
         try:
             while True:
-                done = self._call("copy", f"{source} to {target}", rewrite)
+                done = self.call("copy", f"{source} to {target}", rewrite)
                 if done is not None:
                     return done
         except Conflict as error:
-            found = self.stat(target)
-            if found is not None and found.metadata.get(WRITER) == writer:
-                return found
-            raise error
+            return self.own(target, writer, "", error)
 
     def delete(self, name: str, generation: int) -> bool:
         """Remove exactly this generation for good, live or noncurrent; False when it was gone already."""
@@ -330,7 +275,7 @@ class Bucket:
             bucket.blob(name, generation=generation).delete(timeout=TIMEOUT_S, retry=None)
 
         try:
-            self._call("delete", name, remove)
+            self.call("delete", name, remove)
         except NotFound:
             return False
         return True

@@ -7,6 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+# The metadata under which a writer leaves a random id, to recognise its own object when the reply to it was lost.
+WRITER = "modelshelf-writer"
+_CHUNK_BYTES = 1 << 20
+
 
 @dataclass(frozen=True)
 class ObjectInfo:
@@ -33,9 +37,14 @@ class Crc32c:
 
         self._checksum: Any = Checksum(data)  # type: ignore[no-untyped-call]
 
-    def update(self, data: bytes) -> None:
+    def update(self, data: bytes | bytearray) -> None:
         """Add the next bytes of the stream."""
-        self._checksum.update(data)
+        if isinstance(data, bytes):
+            self._checksum.update(data)
+            return
+        with memoryview(data) as view:  # the library takes only what cannot change
+            for start in range(0, len(view), _CHUNK_BYTES):
+                self._checksum.update(bytes(view[start : start + _CHUNK_BYTES]))
 
     def text(self) -> str:
         """The checksum so far."""

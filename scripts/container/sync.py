@@ -1,7 +1,9 @@
 """The sync job: pull what the settings want and publish it, and end with ONE entry that says how it went.
 
 INFO "model sync succeeded" or ERROR "model sync failed", with version, serial, upstream_bytes, changed, moved,
-duration_s, and on failure error and remedy: monitoring counts exactly these two messages.
+duration_s, and on failure error and remedy: monitoring counts exactly these two messages. Of several tasks of one
+execution the one that publishes says so (where there is nothing to publish: the first); the others end with "model sync
+task done".
 """
 
 from __future__ import annotations
@@ -17,9 +19,10 @@ from scripts.errors import BadInput, ExitCode
 from scripts.settings.runtime import Runtime
 
 if TYPE_CHECKING:
+    from scripts.models.progress import Pace
     from scripts.models.sync import SyncResult
 
-SUCCEEDED, FAILED = "model sync succeeded", "model sync failed"
+SUCCEEDED, FAILED, DONE = "model sync succeeded", "model sync failed", "model sync task done"
 
 
 def run(runtime: Runtime, environ: MutableMapping[str, str], began: float) -> int:
@@ -30,7 +33,8 @@ def run(runtime: Runtime, environ: MutableMapping[str, str], began: float) -> in
         models=[spec.source for spec in runtime.models],
     )  # fmt: skip
     result = publish(runtime, cloud, environ)
-    logs.info(SUCCEEDED, **facts(runtime, result), duration_s=time.monotonic() - began)
+    mine = result.changed or (runtime.task_index == 0 and result.outcome != "placed")
+    logs.info(SUCCEEDED if mine else DONE, **facts(runtime, result), duration_s=time.monotonic() - began)
     return ExitCode.OK
 
 
@@ -46,6 +50,7 @@ def publish(
         raise BadInput("MODEL_SIGNING_KEY: found nothing, expected the key that signs versions", remedy)
     online(environ)  # before anything imports huggingface_hub
     from scripts.models import signing, sync
+    from scripts.models.flight import Share
     from scripts.models.sources.base import open_sources
 
     client = runtime.execution or runtime.instance_id or runtime.job
@@ -57,11 +62,18 @@ def publish(
         signing.load_signer(runtime.signing_key),
         keys=runtime.trusted_keys,
         say=lambda line: logs.info(line, bucket=runtime.bucket),
+        tell=_pace,
+        share=Share(runtime.task_index, runtime.task_count, runtime.execution),
         environment=runtime.environment,
         execution=client,
         min_serial=runtime.min_serial,
         wait_s=sync.WAIT_S if wait_s is None else wait_s,
     )
+
+
+def _pace(pace: Pace) -> None:
+    """How far the transfer is, for people who wait for it."""
+    logs.info("model sync under way", **{key: value for key, value in vars(pace).items() if value is not None})
 
 
 def facts(runtime: Runtime, result: SyncResult) -> dict[str, Any]:
@@ -78,4 +90,5 @@ def facts(runtime: Runtime, result: SyncResult) -> dict[str, Any]:
         "moved": [vars(item) for item in result.moved],
         "held": result.hold.version if result.hold else None,
         "execution": runtime.execution or None,
+        "task": runtime.task_index if runtime.task_count > 1 else None,
     }

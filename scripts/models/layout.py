@@ -27,6 +27,7 @@ MAX_NAME_BYTES = 1024
 MAX_SERIAL = 10**15 - 1
 
 _VERSION = re.compile(r"(\d{8}T\d{6}Z)-([0-9a-f]{8})")
+_PART = re.compile(r"parts/([0-9a-f]{40,64})/(0|[1-9]\d{0,15})-([1-9]\d{0,15})")
 _SERIAL = re.compile(r"[1-9][0-9]{0,14}")
 _STAMP = "%Y%m%dT%H%M%SZ"
 
@@ -118,10 +119,35 @@ def tmp_folder(version: str) -> str:
     return f"{TMP}{version}/"
 
 
-def tmp_name(version: str, object_name: str) -> str:
-    """Where an object of a version waits before it gets its final name: the same path without the version's segment."""
-    store, _, path = object_name.partition(f"/{version}/")
-    return f"{tmp_folder(version)}{store}/{path}"
+def part_name(version: str, digest: str, start: int, stop: int) -> str:
+    """Where the bytes [start, stop) of a large file wait until they are composed; digest: what proves the whole."""
+    return f"{tmp_folder(version)}parts/{digest}/{start}-{stop}"
+
+
+def split_part(rest: str) -> tuple[str, int, int] | None:
+    """Digest, start and stop from the rest of a part's name, or None when it has not that form."""
+    found = _PART.fullmatch(rest)
+    return (found[1], int(found[2]), int(found[3])) if found else None
+
+
+def flight_name(version: str) -> str:
+    """What is being published as this version; while it is there, unfinished work is."""
+    return f"{tmp_folder(version)}flight.dsse.json"
+
+
+def shares_folder(version: str) -> str:
+    """Where each task of a publication tells what it placed."""
+    return f"{tmp_folder(version)}shares/"
+
+
+def share_name(version: str, index: int) -> str:
+    """What one task placed."""
+    return f"{shares_folder(version)}{index}.json"
+
+
+def without_version(name: str, version: str) -> str:
+    """The path of a version's object without the version: the same file has the same one in every version."""
+    return name.replace(f"/{version}/", "/", 1)
 
 
 def split_tmp(name: str) -> tuple[str, str] | None:

@@ -6,10 +6,12 @@ would only hide it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scripts.models import layout
+from scripts.models.spans import Span
 
 if TYPE_CHECKING:
     from scripts.cloud.storage import Bucket
@@ -20,11 +22,50 @@ Check = Callable[[], None]
 _ALL = "~"
 
 
-def version_names(bucket: Bucket) -> set[str]:
-    """Every version name that appears anywhere in the bucket, finished or not."""
-    folders = [layout.TMP, *(f"{store}/" for store in layout.STORES.values())]
-    found = {path.rstrip("/").rpartition("/")[2] for folder in folders for path in bucket.prefixes(folder)}
-    return {name for name in found | _recorded(bucket) if layout.is_version(name)}
+@dataclass(frozen=True)
+class Leftovers:
+    """What dead runs left that may be of use, none of it proven.
+
+    versions: every version name that appears anywhere in the bucket, finished or not. whole: live objects of versions
+    that were never published by their path without the version, newest version first. parts: spans of large files by
+    the digest of the whole. flights: the notes about versions in flight.
+    """
+
+    versions: frozenset[str]
+    whole: Mapping[str, tuple[ObjectInfo, ...]]
+    parts: Mapping[str, Mapping[Span, ObjectInfo]]
+    flights: tuple[ObjectInfo, ...]
+
+
+def look(bucket: Bucket, newest: str = "") -> Leftovers:
+    """See what is there: four calls, and one for each folder that may be of use.
+
+    newest: the latest version that is published; a later one that was recorded was never committed.
+    """
+    tmp = [(info, parts) for info in bucket.list(layout.TMP) if (parts := layout.split_tmp(info.name)) is not None]
+    paths = [path for store in layout.STORES.values() for path in bucket.prefixes(f"{store}/")]
+    recorded = _recorded(bucket)
+    folders = [path.rstrip("/").rpartition("/")[2] for path in paths]
+    versions = {version for version in [*folders, *recorded] if layout.is_version(version)}
+    whole: dict[str, tuple[ObjectInfo, ...]] = {}
+    published = {version for version in recorded if version <= newest}
+    for path in sorted(_without(paths, published, _ALL), key=lambda path: path.rpartition("/")[0], reverse=True):
+        version = path.rstrip("/").rpartition("/")[2]
+        for info in bucket.list(path):
+            rest = layout.without_version(info.name, version)
+            whole[rest] = (*whole.get(rest, ()), info)
+    flights = tuple(info for info, (version, _) in tmp if info.name == layout.flight_name(version))
+    return Leftovers(frozenset(versions | {version for _, (version, _) in tmp}), whole, _parts(tmp), flights)
+
+
+def _parts(tmp: Sequence[tuple[ObjectInfo, tuple[str, str]]]) -> dict[str, dict[Span, ObjectInfo]]:
+    """The spans among what is under `.tmp/` (the newest version's where there are several), if their size fits."""
+    found: dict[str, dict[Span, ObjectInfo]] = {}
+    for info, (_, rest) in tmp:
+        part = layout.split_part(rest)
+        if part is not None and info.size_bytes == part[2] - part[1]:
+            found.setdefault(part[0], {})[Span(part[1], part[2])] = info
+    return found
 
 
 def _recorded(bucket: Bucket) -> set[str]:

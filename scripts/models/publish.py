@@ -68,14 +68,6 @@ def check_signer(signer: Signer, keys: Sequence[TrustedKey]) -> None:
         )
 
 
-def copy_once(bucket: Bucket, source: str, target: str, source_generation: int, crc32c: str) -> None:
-    """Give bytes their final name; raises Conflict when the name is taken, OpsError when other bytes arrived."""
-    info = bucket.copy(source, target, source_generation=source_generation)
-    if info.crc32c != crc32c:
-        text = f"{target} has the crc32c {info.crc32c} after the copy, expected {crc32c}"
-        raise OpsError(text, SYNC)
-
-
 def record(publisher: Publisher, content: Manifest) -> str:
     """Steps 2 to 4: compare every file, then write the manifest and .done; the manifest's digest.
 

@@ -1,13 +1,14 @@
 """One sync: see what the settings want, pull what is missing, publish it as a new version; or find nothing to do.
 
-lease → holds → resolve → up to date? → pull to `.tmp/` → final names → publish.record → publish.commit → clear `.tmp/`
+lease → holds → resolve → up to date? → the flight's note → every file in place → publish.record → publish.commit →
+clear what is left. Several tasks of one job execution share the lease and the files; the last one records and commits.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,7 +16,9 @@ from scripts import audit, lease
 from scripts.errors import BadInput, Conflict, OpsError, Unreachable
 from scripts.models import (
     compare,
+    flight,
     gate,
+    gather,
     history,
     holds,
     layout,
@@ -27,11 +30,14 @@ from scripts.models import (
     transfer,
 )
 from scripts.models.compare import Moved
+from scripts.models.flight import ALONE, Flight, Landed, Share
+from scripts.models.gather import Gathered, Order
+from scripts.models.leftovers import Leftovers
 from scripts.models.manifest import Manifest
+from scripts.models.progress import Pace
 from scripts.models.publish import Publisher
 from scripts.models.sources.base import Resolved, Source
 from scripts.models.statements import Problem, Reading, Trusted
-from scripts.models.transfer import Placed, Wanted
 from scripts.settings.types import Kind, ModelSpec, TrustedKey
 
 if TYPE_CHECKING:
@@ -46,7 +52,7 @@ WAIT_S = 1800.0
 # How many published versions are searched for files that need no download.
 SEARCHED_VERSIONS = 5
 
-Outcome = Literal["published", "reactivated", "up_to_date", "held"]
+Outcome = Literal["published", "reactivated", "up_to_date", "held", "placed"]
 Say = Callable[[str], None]
 
 
@@ -55,7 +61,8 @@ class SyncResult:
     """What a sync did. version and serial are the active ones afterwards (empty and 0 when there is none).
 
     outcome: published (a new version), reactivated (a new statement for a whole version under broken ones), up_to_date,
-    held. upstream_bytes: model bytes received; reused_bytes: bytes that were in the bucket already.
+    held, placed (this task's share of the files; another task publishes). upstream_bytes: model bytes received;
+    reused_bytes: bytes that were in the bucket already.
     """
 
     changed: bool
@@ -78,6 +85,8 @@ def sync(
     *,
     keys: Sequence[TrustedKey],
     say: Say = lambda line: None,
+    tell: Callable[[Pace], None] = lambda pace: None,
+    share: Share = ALONE,
     environment: str = "",
     execution: str = "",
     command: str = "sync",
@@ -87,7 +96,8 @@ def sync(
 ) -> SyncResult:
     """Make the active version hold the models of the settings; changed is False when it does already or a hold is set.
 
-    execution: the job execution that runs this, for the audit. wait_s: how long to wait for another sync, which
+    tell: hears the pace of the transfer. share: which task of an execution this is. execution: the job execution that
+    runs this, for the audit. wait_s: how long to wait for another sync, which
     after it was killed still holds the lease for lease_ttl_s. Raises
     BadInput, Refused (lease, unknown signing key), Conflict (somebody else committed), and what sources and bucket
     raise; the active version stays what it was then, and finished files are taken up by the next run.
@@ -99,12 +109,14 @@ def sync(
         say(f"another sync is at work ({holder.owner}, {holder.purpose}); waiting for it")
 
     purpose = f"sync of {environment}".removesuffix(" of ") + (f" ({execution})" if execution else "")
-    with lease.hold(bucket, shelf.LEASE, purpose, ttl_s=lease_ttl_s, wait_s=wait_s, on_wait=waiting) as held:
+    hold = lease.hold(
+        bucket, shelf.LEASE, purpose, ttl_s=lease_ttl_s, wait_s=wait_s, on_wait=waiting, group=share.group
+    )
+    with hold as held:
         serial = publish.next_serial(bucket, min_serial)
         publisher = Publisher(bucket, signer, tuple(keys), held, serial)
-        run = _Sync(publisher, tuple(specs), sources, say, min_serial)
-        noted = {"environment": environment, "command": command, "execution": execution}
-        return _audited(run, noted)
+        run = _Sync(publisher, tuple(specs), sources, say, tell, share, min_serial)
+        return _audited(run, {"environment": environment, "command": command, "execution": execution})
 
 
 def _audited(run: _Sync, noted: Mapping[str, str]) -> SyncResult:
@@ -139,8 +151,8 @@ def _record(
             details={
                 **details,
                 "execution": noted["execution"],
-                "upstream_bytes": run.upstream_bytes,
-                "reused_bytes": run.reused_bytes,
+                "upstream_bytes": run.landed.upstream_bytes,
+                "reused_bytes": run.landed.reused_bytes,
             },
         )
     except OpsError as error:
@@ -165,14 +177,22 @@ class _Sync:
     specs: tuple[ModelSpec, ...]
     sources: Mapping[Kind, Source]
     say: Say
+    tell: Callable[[Pace], None]
+    share: Share
     min_serial: int
-    upstream_bytes: int = 0
-    reused_bytes: int = 0
+    landed: Landed = field(default_factory=lambda: Landed({}, 0, 0))
     notes: list[Problem] = field(default_factory=list)
 
     def work(self, began: float) -> SyncResult:
         """Everything between taking the lease and giving it back; began: time.monotonic() at the start."""
         bucket = self.publisher.bucket
+        if self.share.count > 1:
+            self.publisher.lease.leave()  # until it is clear that no other task needs it
+            note = flight.joined(self.publisher, leftovers.look(bucket).flights, self.share)
+            if note is not None:
+                known = self._known()
+                left = leftovers.look(bucket, _newest(known))
+                return self._fly(note, self._resolve(None, note.revisions), began, known, left)
         reading = gate.read(bucket, self.publisher.keys, min_serial=self.min_serial)
         self.notes.extend(reading.problems)
         for problem in reading.problems:
@@ -189,8 +209,7 @@ class _Sync:
             self.say(f"{tag.source} moved upstream to {tag.upstream}; {tag.published} stays published")
         if active is not None and compare.up_to_date(active.manifest, resolved):
             return self._unchanged(active, moved, began)
-        trusted = self._publish(resolved)
-        return self._result("published", trusted, moved, began)
+        return replace(self._publish(resolved, began), moved=moved)
 
     def _meant(self, reading: Reading) -> Manifest | None:
         """What was published last as it was signed. Its files may be damaged and an older version serve: a repair
@@ -199,14 +218,13 @@ class _Sync:
             return reading.trusted.manifest
         return next(iter(history.signed_manifests(self.publisher.bucket, self.publisher.keys, limit=1)), None)
 
-    def _resolve(self, before: Manifest | None) -> list[Resolved]:
-        """The revisions to publish; a model that was published before keeps its revision."""
+    def _resolve(self, before: Manifest | None, agreed: Mapping[str, str] | None = None) -> list[Resolved]:
+        """The revisions to publish; a model that was published before keeps its revision. agreed: those that the tasks
+        of this execution have agreed on."""
         models = before.models if before is not None else ()
         pinned = {(model.name, model.kind, model.source): model.revision for model in models}
-        return [
-            self.sources[spec.kind].resolve(spec, pinned.get((spec.name, spec.kind, spec.source)))
-            for spec in self.specs
-        ]
+        known = {spec.name: pinned.get((spec.name, spec.kind, spec.source)) for spec in self.specs} | dict(agreed or {})
+        return [self.sources[spec.kind].resolve(spec, known[spec.name]) for spec in self.specs]
 
     def _unchanged(self, active: Trusted, moved: tuple[Moved, ...], began: float) -> SyncResult:
         """Nothing to pull: mend the copies, and put a new statement on top of any that did not hold up."""
@@ -248,56 +266,73 @@ class _Sync:
         if active is not None and publish.mend(self.publisher, active):
             self.say("manifest.json and .done were behind and are in step again")
 
-    def _publish(self, resolved: Sequence[Resolved]) -> Trusted:
-        bucket = self.publisher.bucket
-        known = history.signed_manifests(bucket, self.publisher.keys, limit=SEARCHED_VERSIONS)
-        version = layout.new_version(compare.identity(resolved), datetime.now(UTC), leftovers.version_names(bucket))
-        wanted = transfer.wanted_objects(resolved, version)
-        size_bytes = sum(item.file.size_bytes for item in wanted.values())
-        self.say(f"publishing {version}: {len(wanted)} files, {size_bytes / 1e6:,.1f} MB")
-        placed = self._gather(wanted, version, known)
-        for name, bytes_ in placed.items():
-            self.publisher.lease.check()
-            publish.copy_once(bucket, bytes_.name, name, bytes_.generation, bytes_.crc32c)
-        models = tuple(compare.model_of(model, version, placed) for model in resolved)
-        content = manifest.make(version, publish.timestamp(), models)
+    def _publish(self, resolved: Sequence[Resolved], began: float) -> SyncResult:
+        """Begin a version, or join the one that another task of this execution has begun meanwhile."""
+        bucket, share, identity = self.publisher.bucket, self.share, compare.identity(resolved)
+        known = self._known()
+        left = leftovers.look(bucket, _newest(known))
+        version = layout.new_version(identity, datetime.now(UTC), left.versions)
+        revisions = {model.spec.name: model.revision for model in resolved}
+        planned = Flight(
+            version, self.publisher.serial, identity, revisions, share.execution, share.count, publish.timestamp()
+        )
+        note = flight.begin(self.publisher, planned)
+        if note != planned:
+            resolved = self._resolve(None, note.revisions)
+        return self._fly(note, resolved, began, known, left)
+
+    def _known(self) -> list[Manifest]:
+        """The published versions whose files need no download."""
+        return history.signed_manifests(self.publisher.bucket, self.publisher.keys, limit=SEARCHED_VERSIONS)
+
+    def _fly(
+        self, note: Flight, resolved: Sequence[Resolved], began: float, known: Sequence[Manifest], left: Leftovers
+    ) -> SyncResult:
+        """Place this task's share of the files; the last task records the version and commits."""
+        version = note.version
+        if compare.identity(resolved) != note.identity:
+            text = f"the models of {version} are other ones for this task than for the one that began it"
+            raise OpsError(text, "Run the same command again; if it repeats, an upstream alters immutable revisions.")
+        if self.share.count == 1 or not flight.landed(self.publisher, note, self.share):
+            self._place(note, resolved, known, left)
+        if self.share.count > 1:
+            together = flight.together(self.publisher, note, self.share)
+            if together is None:
+                self.say(f"task {self.share.index} of {self.share.count} is done; the last one publishes {version}")
+                return self._result("placed", None, (), began)
+            self.landed = together
+        models = tuple(compare.model_of(model, version, self.landed.placed) for model in resolved)
+        content = manifest.make(version, note.created_at, models)
         publish.record(self.publisher, content)
-        reason = "the models of the settings changed" if known else "the first version"
-        trusted = publish.commit(self.publisher, content, reason)
+        trusted = publish.commit(
+            self.publisher, content, "the models of the settings changed" if known else "the first version"
+        )
+        self.publisher.lease.leave(stay=False)
         self._clean(version)
         self.say(f"published {version} as serial {trusted.serial}")
-        return trusted
+        return self._result("published", trusted, (), began)
 
-    def _gather(self, wanted: Mapping[str, Wanted], version: str, known: Sequence[Manifest]) -> dict[str, Placed]:
-        """Have every object's bytes in the bucket: copied from a version, taken up from `.tmp/`, or pulled."""
-        bucket = self.publisher.bucket
-        there = transfer.published(bucket, known)
-        left = transfer.left_over(bucket)
-        placed: dict[str, Placed] = {}
-        for name, item in wanted.items():
-            self.publisher.lease.check()
-            found = there.get(item.sha256) if item.sha256 else None
-            if found is not None and found.size_bytes != item.file.size_bytes:
-                found = None
-            for info in left.get(transfer.rest_of(name, version), ()) if found is None else ():
-                found = found or transfer.take_up(bucket, item, info)
-            if found is not None:
-                self.reused_bytes += found.size_bytes
-            else:
-                found = self._pull(item, version)
-            placed[name] = found
-            there.setdefault(found.sha256, found)
-        return placed
-
-    def _pull(self, item: Wanted, version: str) -> Placed:
-        source = self.sources[item.resolved.spec.kind]
-        before = source.received_bytes
-        if item.file.size_bytes >= 1_000_000:
-            self.say(f"pulling {item.resolved.spec.name} {item.file.path}, {item.file.size_bytes / 1e6:,.1f} MB")
+    def _place(self, note: Flight, resolved: Sequence[Resolved], known: Sequence[Manifest], left: Leftovers) -> None:
+        """Have this task's share of the files in the bucket under their final names."""
+        wanted = transfer.wanted_objects(resolved, note.version)
+        groups = flight.mine(gather.contents(wanted.values()), self.share)
+        size_bytes = sum(item.file.size_bytes for group in groups for item in group)
+        which = f"task {self.share.index} of {self.share.count}: " if self.share.count > 1 else ""
+        count = sum(len(group) for group in groups)
+        self.say(f"publishing {note.version}: {which}{count} files, {size_bytes / 1e6:,.1f} MB")
+        gathered, before = Gathered(), self._received()
+        order = Order(
+            self.publisher.bucket, note.version, self.sources, self.publisher.lease.check, self.say, self.tell
+        )
         try:
-            return transfer.pull(self.publisher.bucket, item, source, version)
+            gather.gather(order, groups, known, left, gathered)
         finally:
-            self.upstream_bytes += source.received_bytes - before
+            self.landed = Landed(gathered.placed, self._received() - before, gathered.reused_bytes)
+        if self.share.count > 1:
+            flight.land(self.publisher, note, self.share, self.landed)
+
+    def _received(self) -> int:
+        return sum(source.received_bytes for source in self.sources.values())
 
     def _result(
         self,
@@ -311,11 +346,15 @@ class _Sync:
             changed=outcome in ("published", "reactivated"),
             version=trusted.version if trusted else "",
             serial=trusted.serial if trusted else 0,
-            upstream_bytes=self.upstream_bytes,
-            reused_bytes=self.reused_bytes,
+            upstream_bytes=self.landed.upstream_bytes,
+            reused_bytes=self.landed.reused_bytes,
             moved=moved,
             seconds=round(time.monotonic() - began, 3),
             outcome=outcome,
             hold=hold,
             problems=tuple(self.notes),
         )
+
+
+def _newest(known: Sequence[Manifest]) -> str:
+    return max((content.version for content in known), default="")

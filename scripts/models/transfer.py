@@ -1,22 +1,17 @@
-"""Bringing the files of a version into the bucket: pulled once in a stream, copied on the server, or taken up again.
-
-A pull goes upstream → SHA-256 and crc32c → `.tmp/<version>/…` in one pass, nothing kept on disk. The digest is compared
-before the last part is sent, so an object that exists under `.tmp/` is whole. What an earlier run left there is read
-back from the bucket and hashed before it counts: nobody can smuggle bytes into a signed version through `.tmp/`.
-"""
+"""What a version needs and what is known of its bytes: wanted, on their way (hashed), placed in the bucket."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from scripts.errors import OpsError
+from scripts.errors import SYNC, OpsError
 from scripts.models import layout
 from scripts.models.manifest import Manifest, ModelFile
-from scripts.models.sources.base import RemoteFile, Resolved, Source
+from scripts.models.sources.base import RemoteFile, Resolved
 
 if TYPE_CHECKING:
     from scripts.cloud.storage import Bucket
@@ -36,7 +31,9 @@ class Wanted:
 
     @property
     def sha256(self) -> str:
-        """The digest that the upstream tells, or empty."""
+        """The digest that the upstream tells, or that of what came with the metadata; else empty."""
+        if self.file.content is not None and not self.file.sha256:
+            return hashlib.sha256(self.file.content).hexdigest()
         found = _SHA256.fullmatch(self.file.sha256 or "") or _SHA256.fullmatch(self.file.identity)
         return found[1] if found else ""
 
@@ -45,6 +42,16 @@ class Wanted:
         """The git blob id that the upstream tells, or empty."""
         found = _GIT.fullmatch(self.file.identity)
         return found[1] if found else ""
+
+    @property
+    def digest(self) -> str:
+        """What proves these bytes wherever they are found: hex, or empty when the upstream tells nothing."""
+        return self.sha256 or self.git_oid
+
+    @property
+    def key(self) -> str:
+        """Equal for equal content, hex: the digest, else one over what the upstream tells instead."""
+        return self.digest or hashlib.sha256(f"{self.resolved.revision} {self.file.identity}".encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -63,34 +70,26 @@ class Placed:
 
 
 class Digest:
-    """Hashes a stream on its way and says at its end whether it is what the upstream announced."""
+    """Hashes bytes in their order and says at their end whether they are what the upstream announced."""
 
     def __init__(self, wanted: Wanted) -> None:
+        from scripts.cloud.storage_objects import Crc32c
+
         self._wanted = wanted
         self._sha256 = hashlib.sha256()
+        self._crc32c = Crc32c()
         # A git blob id is a SHA-1 over a header with the size, then the bytes (git's object format).
         header = b"blob %d\0" % wanted.file.size_bytes
         self._git: Any = hashlib.sha1(header, usedforsecurity=False) if wanted.git_oid else None
         self.size_bytes = 0
 
-    def passing(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        """The same chunks; raises OpsError after the last one when the whole is not what was announced."""
-        for chunk in chunks:
-            self.add(chunk)
-            yield chunk
-        fault = self.fault()
-        if fault:
-            raise OpsError(
-                f"{self._wanted.resolved.spec.source}: {self._wanted.file.path} {fault}; nothing was published",
-                "Run the same command again; if it repeats, the upstream serves something else than it announces.",
-            )
-
-    def add(self, chunk: bytes) -> None:
-        """The next bytes of the stream."""
-        self._sha256.update(chunk)
+    def add(self, data: bytes | bytearray) -> None:
+        """The next bytes."""
+        self._sha256.update(data)
+        self._crc32c.update(data)
         if self._git is not None:
-            self._git.update(chunk)
-        self.size_bytes += len(chunk)
+            self._git.update(data)
+        self.size_bytes += len(data)
 
     def fault(self) -> str:
         """What is not as announced, or empty."""
@@ -103,9 +102,24 @@ class Digest:
             return f"has the git id {self._git.hexdigest()}, the upstream announced {wanted.git_oid}"
         return ""
 
+    def refused(self) -> OpsError:
+        """The error for what an upstream sent instead of what it announced."""
+        return OpsError(
+            f"{self._wanted.resolved.spec.source}: {self._wanted.file.path} {self.fault()}; nothing was published",
+            "Run the same command again; if it repeats, the upstream serves something else than it announces.",
+        )
+
+    def placed(self, info: ObjectInfo) -> Placed:
+        """The bytes as an object that has them."""
+        return Placed(info.name, info.generation, info.size_bytes, self.sha256, info.crc32c)
+
     @property
     def sha256(self) -> str:
         return self._sha256.hexdigest()
+
+    @property
+    def crc32c(self) -> str:
+        return self._crc32c.text()
 
 
 def wanted_objects(resolved: Iterable[Resolved], version: str) -> dict[str, Wanted]:
@@ -119,30 +133,6 @@ def wanted_objects(resolved: Iterable[Resolved], version: str) -> dict[str, Want
             name = layout.check_path(f"{prefix}/{path}", f"{spec.name} ({spec.source})")
             found.setdefault(name, Wanted(name, model, file))
     return found
-
-
-def pull(bucket: Bucket, wanted: Wanted, source: Source, version: str) -> Placed:
-    """Stream one file from its upstream to `.tmp/<version>/…`; no object is left behind when its digest is wrong."""
-    digest = Digest(wanted)
-    content = wanted.file.content
-    chunks = source.open(wanted.resolved, wanted.file) if content is None else iter([content] if content else [])
-    info = bucket.upload(layout.tmp_name(version, wanted.name), digest.passing(chunks))
-    return Placed(info.name, info.generation, info.size_bytes, digest.sha256, info.crc32c)
-
-
-def take_up(bucket: Bucket, wanted: Wanted, left: ObjectInfo) -> Placed | None:
-    """An object that an earlier run left under `.tmp/`, if its bytes (read back and hashed) are what is wanted.
-
-    None also when the upstream tells no digest: then nothing proves what these bytes are.
-    """
-    if left.size_bytes != wanted.file.size_bytes or not (wanted.sha256 or wanted.git_oid):
-        return None
-    digest = Digest(wanted)
-    for chunk in bucket.read_chunks(left):
-        digest.add(chunk)
-    if digest.fault():
-        return None
-    return Placed(left.name, left.generation, left.size_bytes, digest.sha256, left.crc32c)
 
 
 def published(bucket: Bucket, manifests: Iterable[Manifest]) -> dict[str, Placed]:
@@ -159,16 +149,10 @@ def published(bucket: Bucket, manifests: Iterable[Manifest]) -> dict[str, Placed
     return found
 
 
-def left_over(bucket: Bucket) -> Mapping[str, tuple[ObjectInfo, ...]]:
-    """Live objects under `.tmp/` by their path without the version, newest version first."""
-    found: dict[str, tuple[ObjectInfo, ...]] = {}
-    for info in sorted(bucket.list(layout.TMP), key=lambda item: item.name, reverse=True):
-        parts = layout.split_tmp(info.name)
-        if parts is not None:
-            found[parts[1]] = (*found.get(parts[1], ()), info)
-    return found
-
-
-def rest_of(name: str, version: str) -> str:
-    """The path of an object of a version without the version: what left_over() finds it by."""
-    return layout.tmp_name(version, name).removeprefix(layout.tmp_folder(version))
+def copy_once(bucket: Bucket, source: Placed, target: str) -> Placed:
+    """Give bytes their final name, server-side; raises Conflict when it is taken, OpsError when other bytes arrived."""
+    info = bucket.copy(source.name, target, source_generation=source.generation)
+    if (info.size_bytes, info.crc32c) != (source.size_bytes, source.crc32c):
+        text = f"{target} has {info.size_bytes} bytes with crc32c {info.crc32c} after the copy, expected {source}"
+        raise OpsError(text, SYNC)
+    return Placed(target, info.generation, info.size_bytes, source.sha256, info.crc32c)

@@ -5,22 +5,20 @@ from __future__ import annotations
 import hashlib
 import socket
 import threading
-import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from scripts.cloud import storage_calls
-from scripts.cloud.resumable import PART_BYTES
 from scripts.cloud.storage import Bucket, open_bucket
-from scripts.cloud.storage_objects import ObjectInfo, crc32c
-from scripts.errors import AccessDenied, BadInput, Conflict, NotFound, OpsError, Unreachable
+from scripts.cloud.storage_objects import crc32c
+from scripts.cloud.storage_parts import create_part
+from scripts.errors import AccessDenied, BadInput, Conflict, NotFound, Unreachable
 from tests.cloud.proxy import Proxy, Trouble, troubled
 from tests.conftest import StandIn
 
 pytestmark = pytest.mark.process
-BIG = PART_BYTES + 12345
 
 
 @pytest.fixture
@@ -42,16 +40,6 @@ def through(bucket: Bucket, proxy: Proxy) -> Bucket:
     return open_bucket("p", proxy.url, bucket.name)
 
 
-def pattern(size: int, chunk: int = 1_000_003) -> Iterator[bytes]:
-    block = bytes(range(256)) * (chunk // 256 + 1)
-    for start in range(0, size, chunk):
-        yield block[: min(chunk, size - start)]
-
-
-def content(bucket: Bucket, info: ObjectInfo) -> bytes:
-    return b"".join(bucket.read_chunks(info))
-
-
 def test_a_bucket_is_made_once_with_what_publication_needs(bucket: Bucket, common_standin: StandIn) -> None:
     assert bucket.exists()
     assert bucket.create("europe-west1", {}) is False
@@ -67,7 +55,7 @@ def test_a_bucket_is_made_once_with_what_publication_needs(bucket: Bucket, commo
 def test_a_missing_bucket_is_told_as_such(common_standin: StandIn) -> None:
     missing = open_bucket("p", common_standin.url, "not-there")
     assert not missing.exists()
-    for call in (missing.list, lambda: missing.create_object("x", b""), lambda: missing.upload("x", [b"y"])):
+    for call in (missing.list, lambda: missing.create_object("x", b""), lambda: create_part(missing, "x", b"y")):
         with pytest.raises(NotFound, match="not-there") as caught:
             call()
         assert "Check that bucket not-there exists" in caught.value.remedy
@@ -120,39 +108,6 @@ def test_a_read_is_bounded(bucket: Bucket) -> None:
     assert empty is not None and empty[0] == b""
 
 
-@pytest.mark.parametrize("size", [0, 1, PART_BYTES - 1, PART_BYTES, PART_BYTES + 1, 2 * PART_BYTES])
-def test_streams_of_every_length_arrive_whole(bucket: Bucket, size: int) -> None:
-    info = bucket.upload("stream", pattern(size), metadata={"k": "v"})
-    expected = b"".join(pattern(size))
-    assert (info.size_bytes, info.crc32c) == (size, crc32c(expected))
-    stat = bucket.stat("stream")
-    assert stat is not None and stat.metadata["k"] == "v"
-    assert content(bucket, info) == expected
-    with pytest.raises(Conflict):
-        bucket.upload("stream", pattern(size))
-    assert bucket.upload("stream", pattern(3), generation=info.generation).size_bytes == 3
-
-
-def test_a_stream_needs_little_memory(bucket: Bucket) -> None:
-    bucket.upload("warm", pattern(PART_BYTES + 1))
-    tracemalloc.start()
-    bucket.upload("large", pattern(64 << 20))
-    _, peak_bytes = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak_bytes < 32 << 20
-
-
-@pytest.mark.parametrize("after", [10, BIG])
-def test_a_stream_that_fails_leaves_nothing(bucket: Bucket, after: int) -> None:
-    def failing() -> Iterator[bytes]:
-        yield from pattern(after)
-        raise OpsError("the digest is another")
-
-    with pytest.raises(OpsError, match="another"):
-        bucket.upload("failed", failing())
-    assert bucket.list(versions=True) == []
-
-
 def test_lists_folders_and_generations(bucket: Bucket) -> None:
     first = bucket.create_object("d/a", b"1")
     bucket.replace("d/a", b"2", first.generation)
@@ -165,7 +120,7 @@ def test_lists_folders_and_generations(bucket: Bucket) -> None:
 
 
 def test_copies_happen_on_the_server_and_once(bucket: Bucket) -> None:
-    source = bucket.upload("from", pattern(BIG))
+    source = bucket.create_object("from", b"x" * 12345)
     copy = bucket.copy("from", "to", source_generation=source.generation)
     assert (copy.size_bytes, copy.crc32c) == (source.size_bytes, source.crc32c)
     with pytest.raises(Conflict):
@@ -207,29 +162,6 @@ def test_a_lost_swap_is_known_as_ones_own_and_a_rivals_is_not(through: Bucket, b
     proxy.troubles = [Trouble("POST", "/upload/", "busy")]
     with pytest.raises(Conflict):
         through.replace("swap", b"2", second.generation)
-
-
-@pytest.mark.parametrize("how", ["lost", "busy", "cut"])
-@pytest.mark.parametrize("at", ["first", "last", "every"])
-def test_a_stream_goes_on_where_the_server_stopped(through: Bucket, proxy: Proxy, how: str, at: str) -> None:
-    parts = {"first": 0, "last": 1, "every": 0}[at]
-    times = {"first": 1, "last": 1, "every": 3}[at]
-    skipped = [0]
-    original = proxy.match
-
-    def match(method: str, path: str) -> str:
-        if method == "PUT" and skipped[0] < parts:
-            skipped[0] += 1
-            return ""
-        return original(method, path)
-
-    proxy.match = match  # type: ignore[method-assign]
-    proxy.troubles = [Trouble("PUT", "upload_id=", how, times)]
-    info = through.upload("stream", pattern(BIG))
-    expected = b"".join(pattern(BIG))
-    assert (info.size_bytes, info.crc32c) == (BIG, crc32c(expected))
-    assert content(through, info) == expected
-    assert len(through.list(versions=True)) == 1
 
 
 def test_a_copy_and_a_delete_with_lost_replies(through: Bucket, proxy: Proxy) -> None:

@@ -125,6 +125,6 @@ def digests(home: Path) -> dict[str, str]:
     return {path.relative_to(home).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
-def checksums(home: Path, paths: Iterable[str]) -> dict[str, str]:
-    """crc32c by path of files of an upstream revision."""
-    return {path: crc32c((home / path).read_bytes()) for path in paths}
+def checksums(home: Path, ranges: Iterable[tuple[str, int, int]]) -> dict[tuple[str, int, int], str]:
+    """crc32c of ranges (path, start, stop) of files of an upstream revision."""
+    return {each: crc32c((home / each[0]).read_bytes()[each[1] : each[2]]) for each in ranges}

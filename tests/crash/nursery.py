@@ -20,7 +20,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from scripts.cloud import resumable
 from scripts.models import signing
 from tests.crash import killing, scenes
 from tests.crash.beside import Reader
@@ -29,8 +28,6 @@ from tests.crash.ledger import expire
 from tests.crash.scenes import SCENES, Scene, on
 
 AT_ONCE = 3
-# Two parts for the large file, as files of more than 8 MiB have.
-PART_BYTES = 256 << 10
 WAYS = ("before", "after")
 
 
@@ -101,7 +98,6 @@ def warm(make: Callable[[], Scene]) -> None:
 
 def main(url: str, folder: Path, readers: bool) -> None:
     """Play all scenes."""
-    resumable.parts.__defaults__ = (PART_BYTES,)
     scenes.steady()
     key = signing.make_key(folder / "keys")
     signer = signing.load_signer(f"file:{folder / 'keys' / signing.PRIVATE_NAME}")

@@ -9,8 +9,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from scripts.cloud import storage_parts
 from scripts.cloud.storage import Bucket, open_bucket
-from scripts.models import holds, layout, publish, repair, retention, rollback, shelf
+from scripts.models import crew, holds, layout, publish, repair, retention, rollback, shelf, spans
 from scripts.models import sync as syncing
 from scripts.models.publish import Publisher
 from scripts.models.statements import Trusted
@@ -24,6 +25,7 @@ from tests.models.support import World
 # Far longer than a test: no heartbeat falls among the calls that are counted; dead leases are made to lapse.
 TTL_S = 600.0
 LARGE, SMALL = b"large " * 50_000, b"weights " * 200
+SPAN_BYTES = 128 << 10  # three of them in the large file
 
 
 def target(world: World) -> Any:
@@ -119,14 +121,14 @@ class Syncing(Scene):
     def again(self) -> None:
         seen = self.read()
         there = {info.crc32c for info in self.world.bucket.list()}
-        self.world.ollama.opened.clear()
-        self.world.hub.opened.clear()
+        self.world.ollama.ranges.clear()
+        self.world.hub.ranges.clear()
         result = self.command(self.world)
         committed = seen is not None and (self.before is None or seen.serial > self.before.serial)
         assert result.outcome == ("up_to_date" if committed else "published"), result
         for source, name in ((self.world.ollama, "library/tiny:1b"), (self.world.hub, "acme/mini")):
-            pulled = checksums(source.home(name) / f"r{self.number}", source.opened)
-            twice = [path for path, checksum in pulled.items() if checksum in there]
+            pulled = checksums(source.home(name) / f"r{self.number}", source.ranges)
+            twice = [where for where, checksum in pulled.items() if checksum in there]
             assert twice == [], f"pulled although they were there: {twice}"
         self.active = trusted = self.ledger.settle(active=result.version)
         assert {model.revision for model in trusted.manifest.models} == {f"r{self.number}"}
@@ -346,8 +348,19 @@ def on(world: World, bucket: Bucket) -> World:
     return replace(world, bucket=bucket, said=[])
 
 
+# What lets a command make the same calls at every point: no heartbeats, one call after the other, one version searched
+# however many there are. The large file goes through parts and a tree of compositions as those of gigabytes do.
+STEADY: tuple[tuple[Any, str, object], ...] = (
+    (cache, "TTL_S", TTL_S),
+    (cache, "WAIT_S", 0.0),
+    (syncing, "SEARCHED_VERSIONS", 1),
+    (crew, "CONNECTIONS", 1),
+    (spans, "SPAN_BYTES", SPAN_BYTES),
+    (storage_parts, "MAX_SOURCES", 2),
+)
+
+
 def steady() -> None:
-    """Let a command make the same calls at every point: no heartbeats, one version searched however many there are."""
-    cache.TTL_S = TTL_S
-    cache.WAIT_S = 0.0
-    syncing.SEARCHED_VERSIONS = 1
+    """Set all of that in a process that does nothing else."""
+    for module, name, value in STEADY:
+        setattr(module, name, value)

@@ -9,15 +9,12 @@ from typing import Any
 
 import pytest
 
-from scripts.cloud import resumable
 from scripts.errors import OpsError
-from scripts.models import signing, sync, verify
-from scripts.service import cache
+from scripts.models import signing, verify
 from tests.conftest import StandIn
 from tests.crash import scenes
 from tests.crash.killing import MANY
 from tests.crash.ledger import expire
-from tests.crash.nursery import PART_BYTES
 from tests.crash.scenes import Back, First, Scene, Second
 from tests.faults import faulty
 
@@ -38,11 +35,9 @@ FAULTS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Two parts for the large file, and no heartbeat among the calls."""
-    monkeypatch.setattr(resumable.parts, "__defaults__", (PART_BYTES,))
-    monkeypatch.setattr(cache, "TTL_S", scenes.TTL_S)
-    monkeypatch.setattr(cache, "WAIT_S", 0.0)
-    monkeypatch.setattr(sync, "SEARCHED_VERSIONS", 1)
+    """Parts of the large file, and no heartbeat among the calls."""
+    for module, name, value in scenes.STEADY:
+        monkeypatch.setattr(module, name, value)
     yield
 
 

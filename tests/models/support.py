@@ -37,6 +37,7 @@ class FolderSource:
         self.chunk = chunk
         self.received = 0
         self.opened: list[str] = []
+        self.ranges: list[tuple[str, int, int]] = []
 
     @property
     def received_bytes(self) -> int:
@@ -81,10 +82,13 @@ class FolderSource:
 
     def open(self, resolved: Resolved, file: RemoteFile, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
         self.opened.append(file.path)
+        self.ranges.append((file.path, start, file.size_bytes if stop is None else stop))
         path = self.home(resolved.spec.source) / resolved.revision / file.path
+        left = (path.stat().st_size if stop is None else stop) - start
         with path.open("rb") as stream:
             stream.seek(start)
-            while chunk := stream.read(self.chunk):
+            while chunk := stream.read(min(self.chunk, left)):
+                left -= len(chunk)
                 self.received += len(chunk)
                 yield chunk
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
 from collections.abc import Iterator
@@ -18,12 +19,15 @@ WHOLE_FILES = 3
 
 
 class Stalling(FolderSource):
-    """An upstream that sends three files, and of the next the first chunk."""
+    """An upstream that sends three files, and of the others the first chunk."""
+
+    numbers = itertools.count(1)
 
     def open(self, resolved: Resolved, file: RemoteFile, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        number = next(self.numbers)
         for chunk in super().open(resolved, file, start, stop):
             yield chunk
-            if len(self.opened) > WHOLE_FILES:
+            if number > WHOLE_FILES:
                 time.sleep(600)
 
 

@@ -81,11 +81,22 @@ def test_every_kind_has_its_store() -> None:
     assert layout.model_prefix("huggingface", "BAAI/bge-m3", version) == f"sbert/{version}/models--BAAI--bge-m3"
 
 
-def test_a_name_in_flight_keeps_its_path() -> None:
-    version = "20261120T020000Z-3f9a1c2b"
-    name = layout.tmp_name(version, f"sbert/{version}/models--A--B/refs/main")
-    assert name == f".tmp/{version}/sbert/models--A--B/refs/main"
-    assert layout.split_tmp(name) == (version, "sbert/models--A--B/refs/main")
+def test_what_is_in_flight_tells_its_version_and_place() -> None:
+    version, digest = "20261120T020000Z-3f9a1c2b", "0a" * 32
+    name = layout.part_name(version, digest, 0, 16 << 20)
+    assert name == f".tmp/{version}/parts/{digest}/0-16777216"
+    assert layout.split_tmp(name) == (version, f"parts/{digest}/0-16777216")
+    assert layout.split_part(f"parts/{digest}/0-16777216") == (digest, 0, 16 << 20)
+    for wrong in (
+        "parts/x/0-1",
+        f"parts/{digest}/0-0",
+        f"parts/{digest}/01-2",
+        f"parts/{digest}/0-1/x",
+        f"{digest}/0-1",
+    ):
+        assert layout.split_part(wrong) is None
+    name = f"sbert/{version}/models--A--B/snapshots/{version}/x"
+    assert layout.without_version(name, version) == f"sbert/models--A--B/snapshots/{version}/x"
     assert layout.split_tmp(".tmp/somebody/else") is None
     assert layout.split_tmp(f"other/{version}/x") is None
 

@@ -6,8 +6,9 @@ import pytest
 
 from scripts import lease
 from scripts.errors import Conflict
-from scripts.models import leftovers
+from scripts.models import layout, leftovers
 from scripts.models.shelf import LEASE
+from scripts.models.spans import Span
 from tests.models.support import VERSION, World
 from tests.models.test_glance import Calls
 
@@ -33,11 +34,30 @@ def test_only_folders_that_never_became_versions_go(world: World) -> None:
     world.bucket.replace(done.name, b"[]", done.generation)
     world.remove(done.name)  # gone, but a noncurrent generation tells that this was a version
     world.bucket.create_object("ollama/README", b"not a version")
-    assert leftovers.version_names(world.bucket) == {unborn, lost, published}
+    assert leftovers.look(world.bucket).versions == {unborn, lost, published}
     before = {name for name in world.names() if unborn not in name}
     assert leftovers.clear_unborn(world.bucket) == 3
     assert set(world.names()) == before
     assert leftovers.clear_unborn(world.bucket) == 0
+
+
+def test_what_may_be_of_use_is_found_once(world: World) -> None:
+    world.fill()
+    published = world.sync().version
+    older, newer, digest = "20250101T000000Z-00000000", "20250102T000000Z-00000000", "ab" * 32
+    for number, version in enumerate((older, newer), 1):
+        world.bucket.create_object(layout.flight_name(version), b"{}")
+        world.bucket.create_object(f"ollama/{version}/blobs/x", b"1" * number)
+        world.bucket.create_object(layout.part_name(version, digest, 0, 3), b"123")
+    world.bucket.create_object(layout.part_name(older, digest, 3, 9), b"too short")
+    found = leftovers.look(world.bucket, published)
+    assert {path: [info.size_bytes for info in infos] for path, infos in found.whole.items()} == {
+        "ollama/blobs/x": [2, 1]
+    }
+    assert {span: info.name for span, info in found.parts[digest].items()} == {
+        Span(0, 3): layout.part_name(newer, digest, 0, 3)
+    }
+    assert [info.name for info in found.flights] == [layout.flight_name(older), layout.flight_name(newer)]
 
 
 def test_tmp_goes_last_so_that_whoever_dies_before_is_found_out(world: World) -> None:

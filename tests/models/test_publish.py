@@ -82,15 +82,6 @@ def test_a_lost_lease_commits_nothing(world: World, publisher: Publisher) -> Non
     assert world.names("statements/") == []
 
 
-def test_a_copy_that_arrives_damaged_is_noticed(world: World) -> None:
-    info = world.bucket.create_object("from", b"x")
-    publish.copy_once(world.bucket, "from", "to", info.generation, info.crc32c)
-    with pytest.raises(Conflict):
-        publish.copy_once(world.bucket, "from", "to", info.generation, info.crc32c)
-    with pytest.raises(OpsError, match="after the copy"):
-        publish.copy_once(world.bucket, "from", "to2", info.generation, "AAAAAA==")
-
-
 def test_the_end_of_the_numbers_is_told(world: World) -> None:
     world.bucket.create_object(layout.statement_name(layout.MAX_SERIAL), b"{}")
     with pytest.raises(Refused, match="no serial is left"):

@@ -144,7 +144,7 @@ def test_whoever_was_faster_wins(world: World) -> None:
 
 def never_activated(world: World) -> str:
     """A version whose publisher died between .done and the statement."""
-    version = layout.new_version("0badc0de", datetime.now(UTC), leftovers.version_names(world.bucket))
+    version = layout.new_version("0badc0de", datetime.now(UTC), leftovers.look(world.bucket).versions)
     info = world.bucket.create_object(f"ollama/{version}/blobs/x", b"content")
     file = ModelFile("blobs/x", info.size_bytes, manifest.sha256(b"content"), info.crc32c)
     model = Model("llm", "ollama", "library/tiny:1b", "r1", f"ollama/{version}", (file,))

@@ -1,4 +1,4 @@
-"""Bytes on their way into a version: digests compared before anything exists, leftovers hashed before they count."""
+"""What is known of bytes on their way into a version, and where published ones may be copied from."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from scripts.errors import BadInput, OpsError
+from scripts.cloud.storage_objects import crc32c
+from scripts.errors import BadInput, Conflict, OpsError
 from scripts.models import layout, transfer
 from scripts.models.sources.base import RemoteFile, Resolved
-from scripts.models.transfer import Digest, Wanted
+from scripts.models.transfer import Digest, Placed, Wanted
 from tests.models.support import SPECS, VERSION, FolderSource, World, ollama_files
 
 DATA = b"the bytes of a file"
@@ -36,17 +37,23 @@ def wanted(**changes: object) -> Wanted:
         ({"identity": f"git:{'0' * 40}"}, "git id"),
     ],
 )
-def test_a_stream_is_what_was_announced_or_fails_at_its_end(changes: dict[str, object], fault: str) -> None:
+def test_bytes_are_what_was_announced_or_that_is_told(changes: dict[str, object], fault: str) -> None:
     digest = Digest(wanted(**changes))
-    stream = digest.passing([DATA[:5], b"", DATA[5:]])
-    assert next(stream) + next(stream) + next(stream) == DATA
+    for chunk in (DATA[:5], b"", bytearray(DATA[5:])):
+        digest.add(chunk)
+    assert (digest.sha256, digest.crc32c, digest.size_bytes) == (SHA, crc32c(DATA), len(DATA))
     if fault:
-        with pytest.raises(OpsError, match=fault) as caught:
-            next(stream)
-        assert "nothing was published" in caught.value.message
+        assert fault in digest.fault()
+        assert "nothing was published" in digest.refused().message
     else:
-        assert list(stream) == []
-        assert digest.sha256 == SHA
+        assert digest.fault() == ""
+
+
+def test_equal_content_has_an_equal_key_and_only_a_digest_proves_it() -> None:
+    assert wanted(sha256=SHA).key == wanted(identity=f"sha256:{SHA}").key == wanted(sha256=SHA).digest == SHA
+    assert wanted(identity=f"git:{OID}").key == OID
+    assert wanted(content=DATA, identity="made").digest == SHA
+    assert wanted().digest == "" and wanted().key == wanted().key != wanted(identity="other").key
 
 
 def test_objects_are_named_once_and_safely() -> None:
@@ -61,27 +68,15 @@ def test_objects_are_named_once_and_safely() -> None:
 
 
 @pytest.mark.process
-def test_a_wrong_file_never_exists_in_the_bucket(world: World) -> None:
-    world.ollama.put("library/tiny:1b", "r1", {"blobs/x": DATA})
-    with pytest.raises(OpsError, match="announced"):
-        transfer.pull(world.bucket, wanted(sha256="0" * 64), world.ollama, VERSION)
-    assert world.bucket.list(versions=True) == []
-    placed = transfer.pull(world.bucket, wanted(sha256=SHA), world.ollama, VERSION)
-    assert (placed.name, placed.sha256, placed.size_bytes) == (f".tmp/{VERSION}/ollama/blobs/x", SHA, len(DATA))
-
-
-@pytest.mark.process
-def test_leftovers_are_proven_or_not_used(world: World) -> None:
-    good = world.bucket.create_object(f".tmp/{VERSION}/ollama/blobs/x", DATA)
-    evil = world.bucket.create_object(f".tmp/{VERSION}/ollama/blobs/y", DATA[::-1])
-    assert transfer.take_up(world.bucket, wanted(), good) is None  # nothing says what it is
-    for changes in ({"sha256": SHA}, {"identity": f"git:{OID}"}):
-        assert transfer.take_up(world.bucket, wanted(**changes), evil) is None
-        taken = transfer.take_up(world.bucket, wanted(**changes), good)
-        assert taken is not None and (taken.generation, taken.sha256) == (good.generation, SHA)
-    left = transfer.left_over(world.bucket)
-    assert [info.generation for info in left["ollama/blobs/x"]] == [good.generation]
-    assert transfer.rest_of(f"ollama/{VERSION}/blobs/x", VERSION) == "ollama/blobs/x"
+def test_a_copy_is_made_once_of_one_generation_and_compared(world: World) -> None:
+    info = world.bucket.create_object("from", DATA)
+    source = Placed("from", info.generation, len(DATA), SHA, info.crc32c)
+    placed = transfer.copy_once(world.bucket, source, "to")
+    assert (placed.name, placed.sha256, placed.crc32c) == ("to", SHA, info.crc32c)
+    with pytest.raises(Conflict):
+        transfer.copy_once(world.bucket, source, "to")
+    with pytest.raises(OpsError, match="after the copy"):
+        transfer.copy_once(world.bucket, replace(source, crc32c="AAAAAA=="), "to2")
 
 
 @pytest.mark.process
