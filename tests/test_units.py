@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from scripts.units import age, size
+from scripts.units import age, bar, size
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,16 @@ def test_sizes_have_a_unit(size_bytes: int, expected: str) -> None:
 )  # fmt: skip
 def test_an_age_has_its_largest_unit(since: str, expected: str) -> None:
     assert age(since, datetime(2026, 11, 20, 12, tzinfo=UTC)) == expected
+
+
+@pytest.mark.parametrize(
+    ("numbers", "shown"),
+    [
+        ((0, 0, 0, None), "━━━━━━━━━━ 100%  0 B of 0 B  0 B/s"),
+        ((1 << 30, 4 << 30, 100 << 20, 30.7), "━━────────  25%  1.0 GiB of 4.0 GiB  100.0 MiB/s  31 s left"),
+        ((4, 8, 1, 61.0), "━━━━━─────  50%  4 B of 8 B  1 B/s  1:01 min left"),
+        ((9, 8, 1, 7260.0), "━━━━━━━━━━ 100%  8 B of 8 B  1 B/s  2:01 h left"),
+    ],
+)
+def test_a_transfer_fits_a_line(numbers: tuple[int, int, int, float | None], shown: str) -> None:
+    assert bar(*numbers, width=10) == shown

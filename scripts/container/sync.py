@@ -17,6 +17,7 @@ from scripts.container import logs
 from scripts.container.private import online
 from scripts.errors import BadInput, ExitCode
 from scripts.settings.runtime import Runtime
+from scripts.units import bar
 
 if TYPE_CHECKING:
     from scripts.models.progress import Pace
@@ -62,7 +63,7 @@ def publish(
         signing.load_signer(runtime.signing_key),
         keys=runtime.trusted_keys,
         say=lambda line: logs.info(line, bucket=runtime.bucket),
-        tell=_pace,
+        tell=lambda pace: _pace(runtime, pace),
         share=Share(runtime.task_index, runtime.task_count, runtime.execution),
         environment=runtime.environment,
         execution=client,
@@ -71,9 +72,10 @@ def publish(
     )
 
 
-def _pace(pace: Pace) -> None:
+def _pace(runtime: Runtime, pace: Pace) -> None:
     """How far the transfer is, for people who wait for it."""
-    logs.info("model sync under way", **{key: value for key, value in vars(pace).items() if value is not None})
+    told = bar(pace.done_bytes, pace.total_bytes, pace.rate_bytes_per_s, pace.left_s)
+    logs.info(f"model sync under way {told}", **vars(pace), task=_task(runtime))
 
 
 def facts(runtime: Runtime, result: SyncResult) -> dict[str, Any]:
@@ -90,5 +92,9 @@ def facts(runtime: Runtime, result: SyncResult) -> dict[str, Any]:
         "moved": [vars(item) for item in result.moved],
         "held": result.hold.version if result.hold else None,
         "execution": runtime.execution or None,
-        "task": runtime.task_index if runtime.task_count > 1 else None,
+        "task": _task(runtime),
     }
+
+
+def _task(runtime: Runtime) -> int | None:
+    return runtime.task_index if runtime.task_count > 1 else None

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from scripts import audit
-from scripts.cloud.logs import both, of_job, stamp
+from scripts.cloud.logs import Entry, both, of_job, stamp
 from scripts.cloud.run import Execution
 from scripts.errors import OpsError, Unreachable
 from scripts.models import publish
 from scripts.service.target import Target
-from scripts.units import size
+from scripts.units import bar, size
 
 TAIL = 6
+SHOWN_ENTRIES = 20
 PROGRESS_EVERY_S = 1.0
 SLACK_S = 300.0  # an execution also waits for capacity and for its image
 CLOCK_SKEW = timedelta(minutes=5)
@@ -110,7 +111,7 @@ def _moved(target: Target, tag: Mapping[str, str]) -> str:
 
 
 class _Progress:
-    """Shows the execution's newest log line, asking for it at most once a second."""
+    """Shows how far the execution's transfer is, else its newest log line; asks for it at most once a second."""
 
     def __init__(self, target: Target, say: Callable[[str], None]) -> None:
         self._target = target
@@ -121,9 +122,21 @@ class _Progress:
         if time.monotonic() < self._next or execution.succeeded is not None:
             return
         self._next = time.monotonic() + PROGRESS_EVERY_S
-        newest = self._target.logs.tail(of_job(self._target.job_name, execution.name), limit=1)
+        newest = self._target.logs.tail(of_job(self._target.job_name, execution.name), limit=SHOWN_ENTRIES)
         if newest:
-            self._say(newest[0].message)
+            self._say(pace(newest) or newest[-1].message)
+
+
+def pace(entries: Sequence[Entry]) -> str:
+    """A bar over all tasks of an execution, when the newest of its entries (oldest first) tells of a transfer."""
+    told = {entry.fields.get("task", 0): entry.fields for entry in entries if "done_bytes" in entry.fields}
+    if not told or "done_bytes" not in entries[-1].fields:
+        return ""
+    done, total, rate = (
+        sum(int(fields[name]) for fields in told.values()) for name in ("done_bytes", "total_bytes", "rate_bytes_per_s")
+    )
+    left = max(float(fields.get("left_s", 0)) for fields in told.values())
+    return bar(done, total, rate, left or None)
 
 
 def last_lines(target: Target, condition: str, since: datetime | str = "", limit: int = TAIL) -> list[str]:

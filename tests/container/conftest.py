@@ -260,17 +260,18 @@ class World:
         cloud = connect_runtime("p", "europe-west1", self.url)
         return sync.publish(self.runtime(*models), cloud, os.environ.copy()).version
 
-    def job(self, runtime: Runtime) -> str:
+    def job(self, runtime: Runtime, tasks: int = 1, retries: int = 0) -> str:
         """Define the sync job at the stand-in's Cloud Run and return its name."""
         name = f"sync-{self.name}"
         container = {
             "image": "tabular:local",
             "env": [{"name": key, "value": value} for key, value in to_environ(runtime).items()],
         }
-        task = {"spec": {"containers": [container], "maxRetries": 0, "timeoutSeconds": "120"}}
+        task = {"spec": {"containers": [container], "maxRetries": retries, "timeoutSeconds": "120"}}
+        execution = {"taskCount": tasks, "parallelism": tasks, "template": task}
         body = {
             "apiVersion": "run.googleapis.com/v1", "kind": "Job", "metadata": {"name": name, "namespace": "p"},
-            "spec": {"template": {"metadata": {}, "spec": {"template": task}}},
+            "spec": {"template": {"metadata": {}, "spec": execution}},
         }  # fmt: skip
         self.run.apply_job(body)
         return name

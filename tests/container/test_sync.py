@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
+import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from scripts import lease
 from scripts.errors import ExitCode
+from scripts.models import gate
+from tests.conftest import StandIn
+from tests.faults import faulty
 
 pytestmark = pytest.mark.process
 ENDS = ("model sync succeeded", "model sync failed")
@@ -89,3 +97,53 @@ def test_upstreams_that_are_down_leave_the_published_version_alone(world: Any) -
     assert [each.name for each in world.bucket.list("manifests/")] == [
         f"manifests/{first['version']}.done", f"manifests/{first['version']}.json",
     ]  # fmt: skip
+
+
+def of_task(execution: str, index: int) -> int:
+    """The process of a task: found by its environment."""
+    wanted = {f"CLOUD_RUN_EXECUTION={execution}".encode(), f"CLOUD_RUN_TASK_INDEX={index}".encode()}
+    for place in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            found = set(place.read_bytes().split(b"\0"))
+            command = (place.parent / "cmdline").read_bytes().split(b"\0")
+            if wanted <= found and b"scripts.container" in command:
+                return int(place.parent.name)
+    return 0
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_several_tasks_pull_once_and_publish_one_version(world: Any, common_standin: StandIn, killed: bool) -> None:
+    specs = tuple(
+        replace(world.model(2_000_000, seed), name=f"llm-{seed}", source=f"library/{world.name}:t{seed}")
+        for seed in (1, 2, 3)
+    )
+    for seed in (1, 2, 3):
+        asked = {"kind": "ollama", "name": f"library/{world.name}", "tag": f"t{seed}"}
+        world.control("/_local/upstreams/tags", {**asked, "size_bytes": 2_000_000, "seed": seed})
+    job = world.job(world.runtime(*specs, sync_mode=True), tasks=3, retries=1)
+    slow = faulty(common_standin, "upstream.blobs.get", kind="slow", rate_bytes_s=1_000_000, count=100)
+    with slow if killed else contextlib.nullcontext():
+        execution = world.run.run_job(job).name
+        if killed:
+            kill(execution, 1)
+        ended = world.run.wait_execution(execution, timeout_s=120)
+    assert ended.succeeded, ended
+    trusted = gate.read(world.bucket, (world.key,)).trusted
+    assert trusted is not None
+    assert {model.name for model in trusted.manifest.models} == {"llm-1", "llm-2", "llm-3"}
+    assert [info.name for info in world.bucket.list("statements/")] == ["statements/1.dsse.json"]
+    assert world.bucket.list(".tmp/", versions=True) == []
+    pulled = world.control("/_local/upstreams")["by_client"][execution]["bytes"]
+    distinct = sum({file.sha256: file.size_bytes for m in trusted.manifest.models for file in m.files}.values())
+    # Manifests come with the metadata. Who was killed loses what it had not placed: at most its share of the weights.
+    lost = 2_000_000 if killed else 0
+    assert distinct - 10_000 <= pulled <= distinct + lost
+
+
+def kill(execution: str, index: int) -> None:
+    """kill -9 a task as soon as it runs."""
+    deadline = time.monotonic() + 60
+    while not (pid := of_task(execution, index)):
+        assert time.monotonic() < deadline, f"task {index} of {execution} did not start"
+        time.sleep(0.02)
+    os.kill(pid, signal.SIGKILL)
