@@ -33,7 +33,7 @@ from scripts.models import crew, spans  # noqa: E402
 
 MIB = 1 << 20
 MODEL = "bench/large"
-LARGE, SMALL_BYTES = 2, 256 << 10
+LARGE = 2
 
 
 def main() -> int:
@@ -41,12 +41,13 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--size-mib", type=int, default=512, help="bytes of the whole model")
     options.add_argument("--files", type=int, default=200, help="how many small files, beside two large ones")
+    options.add_argument("--small-kib", type=int, default=256, help="bytes of a small file")
     options.add_argument("--json", action="store_true", help="print one JSON object")
     options.add_argument("--role", nargs=3, metavar=("NAME", "URL", "FOLDER"), help=argparse.SUPPRESS)
     chosen, _ = options.parse_known_args()
     if chosen.role:
         return _be(*chosen.role)
-    found = measure(chosen.size_mib * MIB, chosen.files)
+    found = measure(chosen.size_mib * MIB, chosen.files, chosen.small_kib << 10)
     print(json.dumps(found) if chosen.json else table(found))
     return 0
 
@@ -61,11 +62,11 @@ def table(found: dict[str, Any]) -> str:
     return "\n".join(rows)
 
 
-def measure(size_bytes: int, files: int) -> dict[str, Any]:
+def measure(size_bytes: int, files: int, small_bytes: int) -> dict[str, Any]:
     """Run everything once; ratios: how much faster a sync is, and how near to the slowest of the limits."""
-    large = (size_bytes - files * SMALL_BYTES) // LARGE
+    large = (size_bytes - files * small_bytes) // LARGE
     recipe: dict[str, int] = {f"model-{number}.safetensors": large for number in range(LARGE)}
-    recipe |= {f"shards/{number:04}.json": SMALL_BYTES for number in range(files)}
+    recipe |= {f"shards/{number:04}.json": small_bytes for number in range(files)}
     runs: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory(prefix="publication-bench-") as name, _daemon(Path(name) / "state") as (port, _):
         url = f"http://127.0.0.1:{port}"
@@ -73,8 +74,7 @@ def measure(size_bytes: int, files: int) -> dict[str, Any]:
         for role in ROLES:
             if role == "gcloud" and shutil.which("gcloud") is None:
                 continue
-            # The bucket's disk is the machine's page cache: what one run left there must not be written during the next.
-            os.sync()
+            os.sync()  # what one run left in the page cache must not be written during the next
             runs[ROLES[role][0]] = _measured(role, url, Path(name) / role, size_bytes)
     sync, limits = runs["sync"], [runs[ROLES[role][0]]["mib_s"] for role in ("null", "sha256", "memory")]
     ratios = {"of the slowest limit": sync["mib_s"] / min(limits)}

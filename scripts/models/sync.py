@@ -201,6 +201,7 @@ class _Sync:
         hold = holds.read(bucket).hold
         if hold is not None:
             self.say(f"held at {hold.version} since {hold.since}: {hold.reason or 'no reason given'}; nothing pulled")
+            self.publisher.lease.leave(stay=False)
             self._mend(active)
             return self._result("held", active, (), began, hold)
         resolved = self._resolve(self._meant(reading))
@@ -227,7 +228,11 @@ class _Sync:
         return [self.sources[spec.kind].resolve(spec, known[spec.name]) for spec in self.specs]
 
     def _unchanged(self, active: Trusted, moved: tuple[Moved, ...], began: float) -> SyncResult:
-        """Nothing to pull: mend the copies, and put a new statement on top of any that did not hold up."""
+        """Nothing to pull: mend the copies, and put a new statement on top of any that did not hold up (of several
+        tasks the first does)."""
+        self.publisher.lease.leave(stay=False)
+        if self.share.index:
+            return self._result("up_to_date", active, moved, began)
         self._clean()
         if self.publisher.serial > max(active.serial + 1, self.min_serial) and self._covered(active):
             trusted = publish.commit(

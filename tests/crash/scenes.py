@@ -13,6 +13,7 @@ from scripts.cloud import storage_parts
 from scripts.cloud.storage import Bucket, open_bucket
 from scripts.models import crew, holds, layout, publish, repair, retention, rollback, shelf, spans
 from scripts.models import sync as syncing
+from scripts.models.flight import Share
 from scripts.models.publish import Publisher
 from scripts.models.statements import Trusted
 from scripts.models.sync import SyncResult
@@ -162,6 +163,26 @@ class Second(Syncing):
     def again(self) -> None:
         super().again()
         self.before = self.active
+
+
+class LastTask(Second):
+    """The last of three tasks, which publishes what all of them placed."""
+
+    name = "sync, last of three tasks"
+
+    def prepare(self) -> None:
+        super().prepare()
+        assert [self.task(self.world, index).outcome for index in (0, 1)] == ["placed", "placed"]
+
+    def task(self, world: World, index: int) -> SyncResult:
+        execution = f"job-{self.number}"
+        share = Share(index, 3, execution)
+        return world.sync(
+            specs=self.specs(self.number), share=share, execution=execution, lease_ttl_s=TTL_S, wait_s=0.0
+        )
+
+    def command(self, world: World) -> SyncResult:
+        return self.task(world, 2)
 
 
 class Unchanged(Scene):
@@ -340,7 +361,7 @@ class Pin(Scene):
 
 
 # The longest ones first, so that none of them is left for the end.
-SCENES: tuple[Callable[..., Scene], ...] = (Second, First, Unchanged, Held, Back, Prune, Mend, Pin)
+SCENES: tuple[Callable[..., Scene], ...] = (Second, LastTask, First, Unchanged, Held, Back, Prune, Mend, Pin)
 
 
 def on(world: World, bucket: Bucket) -> World:

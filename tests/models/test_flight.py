@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -17,6 +16,7 @@ from scripts.models.shelf import LEASE
 from scripts.models.sources.base import RemoteFile, Resolved
 from scripts.models.sync import SyncResult
 from scripts.models.transfer import Wanted
+from tests.crash.ledger import expire
 from tests.models.support import SPECS, FolderSource, World, blob, hub_files, ollama_files
 
 pytestmark = pytest.mark.process
@@ -50,7 +50,7 @@ def task(world: World, index: int, count: int = 3, **options: object) -> SyncRes
     """One task, with connections to its upstreams of its own; world counts what all of them pull."""
     own = replace(world, said=[])
     try:
-        return own.sync(share=Share(index, count, "job-1"), execution="job-1", lease_ttl_s=5.0, **options)
+        return own.sync(share=Share(index, count, "job-1"), execution="job-1", lease_ttl_s=300.0, **options)
     finally:
         for mine, every in ((own.ollama, world.ollama), (own.hub, world.hub)):
             every.opened.extend(mine.opened)
@@ -138,7 +138,7 @@ def test_another_execution_waits_for_the_whole_group(filled: World) -> None:
     assert task(filled, 0).outcome == "placed"
     with pytest.raises(Refused, match="execution job-1"):
         filled.sync(share=Share(0, 3, "job-2"), execution="job-2", wait_s=0.0)
-    time.sleep(5.5)  # the group has died: its lease lapses, and another execution begins a version of its own
+    expire(filled)  # the group has died, and its lease lapses: another execution begins a version of its own
     assert filled.sync(execution="job-3", wait_s=30.0).outcome == "published"
     assert filled.names(".tmp/") == []
     assert len(filled.ollama.opened) == len(set(filled.ollama.opened))
