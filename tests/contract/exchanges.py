@@ -127,7 +127,7 @@ def judge(each: Exchange) -> Verdict | None:
     candidates = find(each.method, each.path, each.host)
     if not candidates:
         return Verdict("", "answered, but no discovery document has such a method")
-    verdicts = [(method, _wrong_asked(method, each) or _wrong_answer(method, each)) for method in candidates]
+    verdicts = [(method, asked(method, each) or _wrong_answer(method, each)) for method in candidates]
     method, wrong = next((found for found in verdicts if not found[1]), verdicts[0])
     return Verdict(method.id, f"{method.id}: {wrong}" if wrong else "")
 
@@ -155,7 +155,8 @@ def _wrong_answer(method: Method, each: Exchange) -> str:
     return f"answer: {wrong}" if wrong else ""
 
 
-def _wrong_asked(method: Method, each: Exchange) -> str:
+def asked(method: Method, each: Exchange) -> str:
+    """What is wrong with a request that was accepted as this method; "" for nothing."""
     body = _metadata(method, each)
     if body is None or not body.strip():
         return ""

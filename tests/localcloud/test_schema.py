@@ -49,6 +49,9 @@ def test_what_the_schema_knows_passes() -> None:
             {"softDeletePolicy": {"retentionDurationSeconds": 2**63}},
             "INT64",
         ),
+        ("storage.buckets.patch", "/storage/v1/b/x", {"cors": [{}, None]}, "'cors[1]' (a value), null"),
+        ("storage.objects.compose", "/storage/v1/b/x", {"sourceObjects": [None, {"name": "a"}]}, "'sourceObjects[0]'"),
+        ("logging.entries.write", "/v2/entries:write", {"entries": [None]}, "'entries[0]' (a value), null"),
     ],
 )
 def test_a_method_takes_what_google_describes(operation: str, path: str, value: Any, words: str) -> None:
@@ -58,7 +61,7 @@ def test_a_method_takes_what_google_describes(operation: str, path: str, value: 
 
 
 def test_storage_overlooks_what_it_does_not_know() -> None:
-    given = {"labels": {"a": None}, "new": 1, "cors": [{"maxAgeSeconds": 5, "x": []}, None], "lifecycle": None}
+    given = {"labels": {"a": None}, "new": 1, "cors": [{"maxAgeSeconds": 5, "x": []}], "lifecycle": None}
     taken = schema.accepted("storage.buckets.patch", "/storage/v1/b/x", given)
     assert taken == {"labels": {"a": None}, "cors": [{"maxAgeSeconds": 5}], "lifecycle": None}
 
