@@ -1,6 +1,6 @@
 """What the fuzz is made of: hostile words, requests from Google's schemas, a plain socket, what must never happen.
 
-Every choice is drawn from a Random that hypothesis hands out, so that the same run can be had again.
+Every choice is drawn from a Random that is handed in, so that the same run can be had again.
 """
 
 from __future__ import annotations
