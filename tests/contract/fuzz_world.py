@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import hashlib
 import json
 import os
 import secrets
@@ -74,17 +73,12 @@ def explore(check: Callable[[Random], None], examples: int, seed: str = "house")
 
 @cache
 def root_seed() -> str:
-    """What the full run's requests follow from: the code under test, so that a verdict about it can be had again.
+    """What the costly run's requests follow from: always the same, so that a verdict can be had again.
 
-    MODELSHELF_FUZZ_SEED names another one, or `new` for one that there has not been.
+    MODELSHELF_FUZZ_SEED names another seed, or `new` for one that there has not been.
     """
-    given = os.environ.get("MODELSHELF_FUZZ_SEED", "")
-    if given:
-        return secrets.token_hex(4) if given == "new" else given
-    code = hashlib.sha256()
-    for path in sorted([*(ROOT / "scripts/localcloud").rglob("*.py"), *(ROOT / "tests/contract").glob("*fuzz*.py")]):
-        code.update(path.read_bytes())
-    return code.hexdigest()[:8]
+    given = os.environ.get("MODELSHELF_FUZZ_SEED", "house")
+    return secrets.token_hex(4) if given == "new" else given
 
 
 @dataclass

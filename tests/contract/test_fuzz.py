@@ -1,7 +1,7 @@
 """Hostile requests to every route: no answer is a 5xx, a traceback or none at all, and what was stored stays intact.
 
-The default run always sends the same requests; `nox -t full` goes on with others, which follow from the code, so that
-the same code has the same verdict on every machine (MODELSHELF_FUZZ_SEED=new: ones that there have not been).
+It always sends the same requests, and `nox -t full` many more, so that the same code has the same verdict on every
+machine. MODELSHELF_FUZZ_SEED=new has `nox -t full` send ones that there have not been, and a failure says which.
 """
 
 from __future__ import annotations
