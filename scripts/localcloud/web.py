@@ -15,6 +15,8 @@ Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Headers = tuple[tuple[str, str], ...]
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
+_ENCODER_OF_TEXT = json.JSONEncoder(ensure_ascii=False)
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 _STATUS = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
@@ -269,10 +271,15 @@ def _unquoted(value: str) -> str:
 
 
 def _parsed(raw: bytes) -> Any:
+    """JSON as RFC 8259 has it travel: UTF-8, each half of a surrogate pair beside the other. Raises ApiError 400."""
     try:
-        return json.loads(raw, parse_constant=_no_json) if raw.strip() else {}
+        text = raw.decode("utf-8-sig")
+        value = json.loads(text, parse_constant=_no_json) if raw.strip() else {}
+        if _HALF.search(text):
+            _ENCODER_OF_TEXT.encode(value).encode()
     except (ValueError, RecursionError):
         raise ApiError(400, "Parse Error", "parseError") from None
+    return value
 
 
 def _no_json(name: str) -> Any:
