@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import json
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 from scripts.localcloud.web import ApiError, Match, Request
 
 _WHOLE = re.compile(r"-?[0-9]{1,19}", re.ASCII)
+_DOUBLE = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?|NaN|-?Infinity", re.ASCII)
 _TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
     "integer": (int, float, str),
@@ -216,12 +218,23 @@ def _check_scalar(schema: dict[str, Any], kind: str, value: Any, place: str, num
     fits = isinstance(value, _TYPES[kind]) and (kind == "boolean") >= isinstance(value, bool)
     if fits and kind == "integer":
         fits = value.is_integer() if isinstance(value, float) else _WHOLE.fullmatch(str(value)) is not None
+    if fits and kind == "number":
+        fits = _is_double(value)
     if not fits:
         raise _wrong(place, value, f"TYPE_{kind.upper()}")
     if form in _RANGES and not _RANGES[form][0] <= int(value) <= _RANGES[form][1]:
         raise _wrong(place, value, f"TYPE_{form.upper()}")
     if form in _FORMATS and _FORMATS[form].fullmatch(value) is None:
         raise _wrong(place, value, _WELL_KNOWN.get(form, f"TYPE_{form.upper()}"))
+
+
+def _is_double(value: int | float | str) -> bool:
+    if isinstance(value, str):
+        return _DOUBLE.fullmatch(value) is not None
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _wrong(place: str, value: Any, expected: str) -> ApiError:

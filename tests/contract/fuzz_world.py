@@ -155,6 +155,9 @@ def open_world(root: Path) -> World:
     world = World(root, start_standin(root / "cloud"))
     for name in ("sentinel", "fuzz"):
         _fill(world, name)
+    model = {"name": "fuzz/fuzz-model"}
+    world.do("POST", "/_local/upstreams/tags", {**model, "kind": "huggingface", "files": {"a.json": 10, "b.bin": 9}})
+    world.do("POST", "/_local/upstreams/tags", {**model, "kind": "ollama", "size_bytes": 100})
     session = f"{world.standin.url}/upload/storage/v1/b/fuzz-bucket/o?uploadType=resumable&name=fuzz-resumed"
     for _ in range(3):
         answer = send(world.port, Call("POST", session.removeprefix(world.standin.url)).raw(world.port))

@@ -9,6 +9,8 @@ import pytest
 from scripts.localcloud import schema
 from scripts.localcloud.web import ApiError
 
+HUGE, TEXT = {"thresholdValue": 10**400}, {"thresholdValue": "much"}
+
 
 @pytest.mark.parametrize(
     ("value", "words"),
@@ -49,6 +51,8 @@ def test_what_the_schema_knows_passes() -> None:
             {"softDeletePolicy": {"retentionDurationSeconds": 2**63}},
             "INT64",
         ),
+        ("monitoring.projects.alertPolicies.create", "/v3/x", {"conditions": [{"conditionThreshold": HUGE}]}, "NUMBER"),
+        ("monitoring.projects.alertPolicies.create", "/v3/x", {"conditions": [{"conditionThreshold": TEXT}]}, "NUMBER"),
         ("storage.buckets.patch", "/storage/v1/b/x", {"cors": [{}, None]}, "'cors[1]' (a value), null"),
         ("storage.objects.compose", "/storage/v1/b/x", {"sourceObjects": [None, {"name": "a"}]}, "'sourceObjects[0]'"),
         ("logging.entries.write", "/v2/entries:write", {"entries": [None]}, "'entries[0]' (a value), null"),
