@@ -104,11 +104,14 @@ class Call:
         """The bytes of the request; the connection is closed after it."""
         named = {key for key, _ in self.headers}
         headers = list(self.headers) if "host" in named else [("host", f"127.0.0.1:{port}"), *self.headers]
-        if self.body or self.verb in ("POST", "PUT", "PATCH"):
-            headers.append(("content-length", str(len(self.body))))
+        body = self.body
+        if body or self.verb in ("POST", "PUT", "PATCH"):
+            headers.append(("content-length", str(len(body))))
+        elif "content-length" in named:
+            body = b"x"  # as announced: who waits for what never comes is right (see test_clients_that_send_half…)
         lines = [f"{self.verb} {self.target} HTTP/1.1", *(f"{key}: {value}" for key, value in headers)]
         head = "\r\n".join([*lines, "connection: close", "", ""])
-        return head.encode("utf-8", "surrogatepass") + self.body
+        return head.encode("utf-8", "surrogatepass") + body
 
 
 @dataclass
