@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.timeout(600)]
 WRITERS, NAMES = 3, 6
 OBJECTS = "/storage/v1/b/whole/o"
 KINDS = ("put", "move", "move", "rewrite", "compose", "delete", "restore")
