@@ -89,8 +89,8 @@ def e2e(session: nox.Session) -> None:
 
 @nox.session(tags=["full"])
 def costly(session: nox.Session) -> None:
-    """Tests that are too slow for every run."""
-    pytest(session, "tests", "-m", "full", spread="loadscope")
+    """Tests that are too slow for every run, with more time each before they count as hanging."""
+    pytest(session, "tests", "-m", "full", "--timeout=900", spread="loadscope")
 
 
 @nox.session(tags=["bench"])

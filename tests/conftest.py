@@ -20,10 +20,15 @@ from typing import Any
 
 import hypothesis
 import pytest
+from hypothesis.internal.conjecture import providers
 
 # How fast an example runs says something about the machine alone. Derandomized: a run is worth the same everywhere.
 hypothesis.settings.register_profile("house", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("house")
+# It also draws numbers and texts that stand in the project's modules, as far as they are loaded: that depends on what
+# the worker of pytest-xdist ran before, so none are taken from there.
+assert callable(providers.is_local_module_file)
+providers.is_local_module_file = lambda path: False
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -241,7 +241,7 @@ def _number(body: dict[str, Any], key: str, least: float, most: float, unit: str
         return None
     value: Any = body[key]
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or not least <= value <= most:
+    if not number or not least <= value <= most:
         raise ApiError(400, f"{key}: expected {least:.0f} to {most:.0f} {unit}, found {str(value)[:50]}")
     return float(value)
 

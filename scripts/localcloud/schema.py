@@ -10,13 +10,16 @@ from __future__ import annotations
 import functools
 import importlib.util
 import json
+import math
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from scripts.localcloud.web import ApiError, Match, Request
 
 _WHOLE = re.compile(r"-?[0-9]{1,19}", re.ASCII)
+_DOUBLE = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?|NaN|-?Infinity", re.ASCII)
 _TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
     "integer": (int, float, str),
@@ -50,6 +53,17 @@ _NUMBERED = ("logging.entries.write", "cloudscheduler.")
 _VERSION = re.compile(r"/(v[0-9]+)(?:/|$)")
 
 
+@dataclass(frozen=True)
+class _Reader:
+    """How an API reads bodies. numbers: enums may come as numbers; overlooks: fields that it does not know."""
+
+    numbers: bool = False
+    overlooks: bool = False
+
+
+_OLD_FRONT = _Reader(overlooks=True)
+
+
 def enter(match: Match, request: Request) -> None:
     """Give a request what its path says, and have its body checked against the method that it calls."""
     request.params = match.params
@@ -63,14 +77,26 @@ def accepted(operation: str, path: str, value: Any) -> Any:
     """
     api, version = operation.partition(".")[0], _VERSION.search(path)
     document = f"{api}.{version[1] if version else 'v1'}"
-    name = _requests(document).get(operation, "")
-    if not name:
+    name = _requests(document).get(operation)
+    if name is None:
         return value
+    if not name:
+        return _nothing(value)
     if api == "storage":
-        return _known(_schemas(document), {"$ref": name}, value, "")
+        try:
+            return _taken(_schemas(document), {"$ref": name}, value, "", _OLD_FRONT)
+        except ApiError as error:
+            raise ApiError(400, error.message, "invalid") from None
     root = "" if name.endswith("Request") else name[0].lower() + name[1:]
     check(document, name, value, root, numbers=operation.startswith(_NUMBERED))
     return _plain(_schemas(document), {"$ref": name}, value) if api in _ECHOING else value
+
+
+def _nothing(value: Any) -> Any:
+    """The body of a call of a method that has none: an empty one at most."""
+    for key in value:
+        raise ApiError(400, f'Invalid JSON payload received. Unknown name "{key}": Cannot find field.', "invalid")
+    return value
 
 
 @functools.cache
@@ -111,7 +137,7 @@ def check(document: str, name: str, value: Any, root: str, *, numbers: bool = Fa
     """
     schemas = _schemas(document)
     if name in schemas:
-        _check(schemas, schemas[name], value, root, numbers)
+        _taken(schemas, schemas[name], value, root, _Reader(numbers))
 
 
 def without_nulls(value: Any) -> Any:
@@ -123,55 +149,46 @@ def without_nulls(value: Any) -> Any:
     return value
 
 
-def _check(schemas: dict[str, Any], schema: dict[str, Any], value: Any, place: str, numbers: bool = False) -> None:
+def _taken(schemas: dict[str, Any], schema: dict[str, Any], value: Any, place: str, reader: _Reader) -> Any:
+    """The value as a reader takes it: all of it, or without the fields that it overlooks. Raises ApiError 400."""
     if value is None:
-        return
+        return None
     schema = schemas.get(schema.get("$ref", ""), schema)
     kind = schema.get("type")
     if kind == "object":
-        if not isinstance(value, dict):
-            raise _wrong(place, value, "an object")
-        properties, others = schema.get("properties", {}), schema.get("additionalProperties")
-        for key, item in value.items():
-            inner = properties.get(key, others)
-            if inner is None and "properties" in schema:
-                at = f" at '{place}'" if place else ""
-                raise ApiError(400, f'Invalid JSON payload received. Unknown name "{key}"{at}: Cannot find field.')
-            if inner is not None:
-                _check(schemas, inner, item, f"{place}.{key}".lstrip("."), numbers)
-    elif kind == "array":
+        return _taken_object(schemas, schema, value, place, reader)
+    if kind == "array":
         if not isinstance(value, list):
             raise _wrong(place, value, "a list")
-        for index, item in enumerate(value):
-            if item is None:
-                raise _wrong(f"{place}[{index}]", item, "a value")
-            _check(schemas, schema.get("items", {}), item, f"{place}[{index}]", numbers)
-    elif kind in _TYPES:
-        _check_scalar(schema, kind, value, place, numbers)
-
-
-def _known(schemas: dict[str, Any], schema: dict[str, Any], value: Any, place: str) -> Any:
-    """The value without fields that a schema does not have. Raises ApiError 400 for a value of a wrong type."""
-    schema = schemas.get(schema.get("$ref", ""), schema)
-    kind = schema.get("type")
-    if value is None:
-        return None
-    if kind == "object" and isinstance(value, dict):
-        properties, others = schema.get("properties", {}), schema.get("additionalProperties")
-        wanted = {key: properties.get(key, others) for key in value}
-        return {
-            key: _known(schemas, inner, value[key], f"{place}.{key}".lstrip("."))
-            for key, inner in wanted.items()
-            if inner is not None
-        }
-    if kind == "array" and isinstance(value, list):
-        items, given = schema.get("items", {}), [item for item in value if item is not None]
-        return [_known(schemas, items, item, f"{place}[{index}]") for index, item in enumerate(given)]
-    try:
-        _check(schemas, schema, value, place)
-    except ApiError as error:
-        raise ApiError(400, error.message, "invalid") from None
+        items = schema.get("items", {})
+        return [_taken_item(schemas, items, item, f"{place}[{index}]", reader) for index, item in enumerate(value)]
+    if kind in _TYPES:
+        _check_scalar(schema, kind, value, place, reader.numbers)
     return value
+
+
+def _taken_object(schemas: dict[str, Any], schema: dict[str, Any], value: Any, place: str, reader: _Reader) -> Any:
+    if not isinstance(value, dict):
+        raise _wrong(place, value, "an object")
+    properties, others = schema.get("properties", {}), schema.get("additionalProperties")
+    if "properties" not in schema and others is None:
+        return value  # of any form
+    taken = {}
+    for key, item in value.items():
+        inner = properties.get(key, others)
+        if inner is not None:
+            taken[key] = _taken(schemas, inner, item, f"{place}.{key}".lstrip("."), reader)
+        elif not reader.overlooks:
+            at = f" at '{place}'" if place else ""
+            raise ApiError(400, f'Invalid JSON payload received. Unknown name "{key}"{at}: Cannot find field.')
+    return taken
+
+
+def _taken_item(schemas: dict[str, Any], schema: dict[str, Any], item: Any, place: str, reader: _Reader) -> Any:
+    """An item of a list, which may not be null as a field may (protobuf.dev/programming-guides/json)."""
+    if item is None:
+        raise _wrong(place, item, "a value")
+    return _taken(schemas, schema, item, place, reader)
 
 
 def _plain(schemas: dict[str, Any], schema: dict[str, Any], value: Any) -> Any:
@@ -201,12 +218,23 @@ def _check_scalar(schema: dict[str, Any], kind: str, value: Any, place: str, num
     fits = isinstance(value, _TYPES[kind]) and (kind == "boolean") >= isinstance(value, bool)
     if fits and kind == "integer":
         fits = value.is_integer() if isinstance(value, float) else _WHOLE.fullmatch(str(value)) is not None
+    if fits and kind == "number":
+        fits = _is_double(value)
     if not fits:
         raise _wrong(place, value, f"TYPE_{kind.upper()}")
     if form in _RANGES and not _RANGES[form][0] <= int(value) <= _RANGES[form][1]:
         raise _wrong(place, value, f"TYPE_{form.upper()}")
     if form in _FORMATS and _FORMATS[form].fullmatch(value) is None:
         raise _wrong(place, value, _WELL_KNOWN.get(form, f"TYPE_{form.upper()}"))
+
+
+def _is_double(value: int | float | str) -> bool:
+    if isinstance(value, str):
+        return _DOUBLE.fullmatch(value) is not None
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _wrong(place: str, value: Any, expected: str) -> ApiError:

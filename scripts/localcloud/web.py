@@ -15,6 +15,8 @@ Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Headers = tuple[tuple[str, str], ...]
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
+_ENCODER_OF_TEXT = json.JSONEncoder(ensure_ascii=False)
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 _STATUS = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
@@ -130,14 +132,17 @@ class Request:
         raw = await self.read()
         if self.headers.get("content-encoding", "").lower() == "gzip":
             raw = _gunzip(raw)
-        try:
-            return json.loads(raw, parse_constant=_no_json) if raw.strip() else {}
-        except (ValueError, RecursionError):
-            raise ApiError(400, "Parse Error", "parseError") from None
+        return _parsed(raw)
 
     async def json_object(self) -> dict[str, Any]:
-        """The body as a JSON object. Raises ApiError 400 for anything else."""
-        value = await self.json()
+        """The body as a JSON object, as far as the method takes it. Raises ApiError 400 for anything else."""
+        return self._taken(await self.json())
+
+    def object_of(self, raw: bytes) -> dict[str, Any]:
+        """The same of a part of a body that is not JSON as a whole."""
+        return self._taken(_parsed(raw))
+
+    def _taken(self, value: Any) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise ApiError(400, "Expected a JSON object", "parseError")
         return value if self.accept is None else self.accept(value)
@@ -263,6 +268,18 @@ def _unquoted(value: str) -> str:
         return unquote(value, errors="strict")
     except UnicodeDecodeError:
         raise ApiError(400, "The path is not valid UTF-8", "invalid") from None
+
+
+def _parsed(raw: bytes) -> Any:
+    """JSON as RFC 8259 has it travel: UTF-8, each half of a surrogate pair beside the other. Raises ApiError 400."""
+    try:
+        text = raw.decode("utf-8-sig")
+        value = json.loads(text, parse_constant=_no_json) if raw.strip() else {}
+        if _HALF.search(text):
+            _ENCODER_OF_TEXT.encode(value).encode()
+    except (ValueError, RecursionError):
+        raise ApiError(400, "Parse Error", "parseError") from None
+    return value
 
 
 def _no_json(name: str) -> Any:

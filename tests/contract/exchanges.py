@@ -19,6 +19,7 @@ _GOOGLE = re.compile(r"/(storage|upload|resumable|batch|apis|v[1-9])(/.*)?")
 # An image registry's paths (OCI distribution specification, section "Endpoints") lie under /v2 too.
 _REGISTRY = re.compile(r"/v2/?|/v2/.*/(manifests|blobs|tags)(/.*)?|/v2/(token|_catalog)")
 _CALL = re.compile(r"([A-Z]+) (/[^?# ]*)\??([^# ]*)")
+_SHOWN = 400
 _UNKNOWN = ": found an unknown field, "
 _CODES = re.compile(
     "CANCELLED|UNKNOWN|INVALID_ARGUMENT|DEADLINE_EXCEEDED|NOT_FOUND|ALREADY_EXISTS|PERMISSION_DENIED|UNAUTHENTICATED"
@@ -41,7 +42,15 @@ class Exchange:
     answered: bytes = b""
 
     def __str__(self) -> str:
-        return f"{self.method} {self.path}{'?' if self.query else ''}{self.query} -> {self.status}"
+        target = f"{self.path}{'?' if self.query else ''}{self.query}"
+        asked = f" with {_short(self.asked)!r}" if self.asked else ""
+        return f"{self.method} {_short(target)}{asked} -> {self.status}"
+
+
+def _short(text: Any) -> Any:
+    """A text, or bytes, as far as a reader of a failure wants to see it."""
+    end = "…" if isinstance(text, str) else b"\xe2\x80\xa6"
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + end
 
 
 @dataclass(frozen=True)
@@ -127,7 +136,7 @@ def judge(each: Exchange) -> Verdict | None:
     candidates = find(each.method, each.path, each.host)
     if not candidates:
         return Verdict("", "answered, but no discovery document has such a method")
-    verdicts = [(method, _wrong_asked(method, each) or _wrong_answer(method, each)) for method in candidates]
+    verdicts = [(method, asked(method, each) or _wrong_answer(method, each)) for method in candidates]
     method, wrong = next((found for found in verdicts if not found[1]), verdicts[0])
     return Verdict(method.id, f"{method.id}: {wrong}" if wrong else "")
 
@@ -155,7 +164,8 @@ def _wrong_answer(method: Method, each: Exchange) -> str:
     return f"answer: {wrong}" if wrong else ""
 
 
-def _wrong_asked(method: Method, each: Exchange) -> str:
+def asked(method: Method, each: Exchange) -> str:
+    """What is wrong with a request that was accepted as this method; "" for nothing."""
     body = _metadata(method, each)
     if body is None or not body.strip():
         return ""

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from tests.contract.fuzz_support import HEADERS, SEGMENTS, WORDS, Call, pick, quoted
+from tests.contract.fuzz_support import HEADERS, SEGMENTS, WORDS, Call, body, described, pick, quoted
 
 RANGES = [
     "bytes=0-", "bytes=-0", "bytes=-1", "bytes=5-2", "bytes=0-0,2-2", "bytes=999999999999999999999-", "bytes=--1",
@@ -96,6 +96,7 @@ def _related(rnd: Random) -> Call:
     mark = pick(rnd, ["x", '"x"', '"x', "", "x" * 300, "x y", "'x'", "\x80", "="])
     parts = [
         b'Content-Type: application/json\r\n\r\n{"name":"fuzz-related"}',
+        b"Content-Type: application/json\r\n\r\n" + body(rnd, described()["storage.objects.insert"]),
         b"Content-Type: text/plain\r\n\r\nhello",
         b"",
         b"\r\n\r\n",

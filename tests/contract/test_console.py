@@ -128,7 +128,7 @@ def fill(standin: Any) -> None:
     identity = json_of(standin, "instances")["instances"][0]["id"]
     told = {"message": f"gate {EVIL}", "cache_hit": True, "reason": "match", "manifest_version": "v1"}
     log(standin, {"textPayload": "old", "timestamp": "1900-01-01T00:00:00Z"})
-    log(standin, {"jsonPayload": told, "labels": {"instanceId": identity}}, {"textPayload": f"plain {EVIL} \ud800"})
+    log(standin, {"jsonPayload": told, "labels": {"instanceId": identity}}, {"textPayload": f"plain {EVIL}"})
 
 
 def log(standin: Any, *entries: dict[str, Any]) -> None:

@@ -68,6 +68,7 @@ def test_latency_is_paid_for_every_file(mounts: Mounts) -> None:
     ("body", "told"),
     [
         ({"bandwidth_bytes_s": 0}, "bandwidth_bytes_s"),
+        ({"bandwidth_bytes_s": 10**400}, "bandwidth_bytes_s"),
         ({"latency_ms": -1}, "latency_ms"),
         ({"latency_ms": "1"}, "latency_ms"),
         ({"mode": "nfs"}, "mode"),

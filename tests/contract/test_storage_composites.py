@@ -11,7 +11,7 @@ import os
 import random
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,24 +19,65 @@ from urllib.parse import urlencode
 
 import pytest
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.timeout(600)]
 WRITERS, NAMES = 3, 6
 OBJECTS = "/storage/v1/b/whole/o"
 KINDS = ("put", "move", "move", "rewrite", "compose", "delete", "restore")
-World = dict[str, bytes]
+# Compositions of compositions would double for ever.
+COMPOSED_BYTES = 60_000
+
+
+@dataclass(frozen=True)
+class World:
+    """The objects of one writer.
+
+    live: name → generation (None while no answer has told it) and content; gone: what can be restored, (name,
+    generation) → content.
+    """
+
+    live: dict[str, tuple[int | None, bytes]] = field(default_factory=dict)
+    gone: dict[tuple[str, int], bytes] = field(default_factory=dict)
+
+    def put(self, name: str, data: bytes) -> World:
+        """With a new generation of a name; the former one is gone."""
+        return replace(self.without(name), live={**self.live, name: (None, data)})
+
+    def without(self, name: str) -> World:
+        """With this name's generation gone."""
+        live = dict(self.live)
+        generation, data = live.pop(name, (None, b""))
+        return World(live, {**self.gone, (name, generation): data} if generation is not None else self.gone)
+
+    def restored(self, key: tuple[str, int]) -> World:
+        """With a generation that was gone live again, as a new one."""
+        made = self.put(key[0], self.gone[key])
+        return replace(made, gone={other: data for other, data in made.gone.items() if other != key})
+
+    def told(self, generations: dict[str, int]) -> World:
+        """With the generations that were not known yet."""
+        live = {name: (known or generations[name], data) for name, (known, data) in self.live.items()}
+        return replace(self, live=live)
+
+    def differences(self, live: dict[str, tuple[int, str]], gone: set[tuple[str, int]]) -> list[str]:
+        """What is otherwise in a bucket: its live objects (generation and digest) and what it can restore."""
+        found = []
+        for name in sorted({*self.live, *live}):
+            generation, data = self.live.get(name, (None, None))
+            expected = (generation or live.get(name, (None,))[0], _digest(data)) if data is not None else None
+            if live.get(name) != expected:
+                size = f" of {len(data)} bytes" if data is not None else ""
+                found.append(f"{name}: found {live.get(name)}, expected {expected}{size}")
+        found += [f"{key}: cannot be restored" for key in sorted(set(self.gone) - gone)]
+        return found + [f"{key}: can be restored, but nobody deleted it" for key in sorted(gone - set(self.gone))]
 
 
 @dataclass
 class Ledger:
-    """What one writer knows: the live objects, those it deleted (generation → content), and what a call may have made.
+    """What one writer knows: its objects, and those that there are once `call`, which has no answer yet, is done."""
 
-    after: the objects as they are when the call whose answer did not come was carried out; None when none is open.
-    """
-
-    live: World = field(default_factory=dict)
-    gone: dict[tuple[str, int], bytes] = field(default_factory=dict)
+    now: World = field(default_factory=World)
     after: World | None = None
-    restoring: tuple[str, int] | None = None
+    call: str = ""
     done: int = 0
 
 
@@ -49,7 +90,7 @@ def test_composite_changes_happen_whole_or_not(
     chance, ledgers, kills = random.Random(5), [Ledger() for _ in range(WRITERS)], 0
     last = standin_at(tmp_path / "cloud")
     connect(last.url).create_bucket("whole")
-    while sum(ledger.done for ledger in ledgers) < changes or kills < 3:
+    while sum(ledger.done for ledger in ledgers) < changes or kills < max(3, changes // 100):
         killer = threading.Timer(chance.uniform(0.05, longest_s), last.process.kill)
         killer.start()
         with concurrent.futures.ThreadPoolExecutor(WRITERS) as pool:
@@ -59,26 +100,24 @@ def test_composite_changes_happen_whole_or_not(
         kills += 1
         last = standin_at(tmp_path / "cloud")
         for number, ledger in enumerate(ledgers):
-            _check(connect(last.url).bucket("whole"), f"{number}-", ledger)
+            _check(connect(last.url).bucket("whole"), f"{number}-", ledger, f"kill {kills}")
 
 
-def _check(bucket: Any, prefix: str, ledger: Ledger) -> None:
-    """The objects are as before the open call or as after it, and what was deleted can still be restored."""
-    found = {blob.name: _digest(blob.download_as_bytes(retry=None)) for blob in bucket.list_blobs(prefix=prefix)}
-    before, after = (
-        {name: _digest(data) for name, data in world.items()}
-        for world in (ledger.live, ledger.after if ledger.after is not None else ledger.live)
-    )
-    assert found in (before, after)
+def _check(bucket: Any, prefix: str, ledger: Ledger, when: str) -> None:
+    """All is as before the call that had no answer or as after it, to the last generation."""
+    found = {
+        blob.name: (blob.generation, _digest(blob.download_as_bytes(retry=None)))
+        for blob in bucket.list_blobs(prefix=prefix)
+    }
     kept = {(blob.name, blob.generation) for blob in bucket.list_blobs(prefix=prefix, soft_deleted=True)}
-    restored = {ledger.restoring} - {None} - kept
-    assert set(ledger.gone) - restored <= kept
-    if ledger.restoring is not None:
-        assert found == (after if restored else before)
-    if found == after and ledger.after is not None:
-        ledger.live = ledger.after
-    ledger.gone = {key: data for key, data in ledger.gone.items() if key not in restored}
-    ledger.after = ledger.restoring = None
+    before, after = ledger.now, ledger.after or ledger.now
+    wrong = [world.differences(found, kept) for world in (after, before)]
+    told = [f"after {when} and {ledger.done} changes, then without an answer: {ledger.call or 'nothing'}"]
+    for name, lines in zip(("after", "before"), wrong, strict=True):
+        told += [f"compared with the objects {name} it:", *lines]
+    assert not all(wrong), "\n  ".join(told)
+    ledger.now = (before if wrong[0] else after).told({name: generation for name, (generation, _) in found.items()})
+    ledger.after, ledger.call = None, ""
 
 
 def _change_until_the_end(port: int, round_number: int, number: int, ledger: Ledger) -> None:
@@ -93,48 +132,48 @@ def _change_until_the_end(port: int, round_number: int, number: int, ledger: Led
 
 def _change(connection: Any, kind: str, names: list[str], chance: random.Random, ledger: Ledger) -> None:
     """One change: the ledger says what it will have made before it is asked for."""
-    live = [name for name in names if name in ledger.live]
-    data, first = os.urandom(chance.randrange(30_000)), names[0]
+    now, first, last = ledger.now, names[0], names[-1]
+    live = [name for name in names if name in now.live]
     body: bytes = b"{}"
     match kind:
         case "put":
-            method, path, body, after = "POST", _upload(first), data, {**ledger.live, first: data}
-        case "move" if live[:1] != names[-1:] and live:
-            method, path = "POST", f"{OBJECTS}/{live[0]}/moveTo/o/{names[-1]}"
-            after = {name: text for name, text in ledger.live.items() if name != live[0]}
-            after[names[-1]] = ledger.live[live[0]]
+            body = os.urandom(chance.randrange(30_000))
+            method, path, made, after = "POST", _upload(first), first, now.put(first, body)
+        case "move" if live and live[0] != last:
+            method, path, made = "POST", f"{OBJECTS}/{live[0]}/moveTo/o/{last}", last
+            after = now.put(last, now.live[live[0]][1]).without(live[0])
         case "rewrite" if live:
-            method, path = "POST", f"{OBJECTS}/{live[0]}/rewriteTo/b/whole/o/{names[-1]}"
-            after = {**ledger.live, names[-1]: ledger.live[live[0]]}
+            method, path, made = "POST", f"{OBJECTS}/{live[0]}/rewriteTo/b/whole/o/{last}", last
+            after = now.put(last, now.live[live[0]][1])
         case "compose" if len(live) > 1:
-            method, path = "POST", f"{OBJECTS}/{live[0]}/compose"
+            whole = b"".join(now.live[name][1] for name in live[:3])
+            if len(whole) > COMPOSED_BYTES:
+                return
+            method, path, made = "POST", f"{OBJECTS}/{live[0]}/compose", live[0]
             body = json.dumps({"sourceObjects": [{"name": name} for name in live[:3]]}).encode()
-            after = {**ledger.live, live[0]: b"".join(ledger.live[name] for name in live[:3])[:5_000_000]}
+            after = now.put(made, whole)
         case "delete" if live:
-            asked = json.loads(_call(connection, "GET", f"{OBJECTS}/{live[0]}"))
-            method, path, body = "DELETE", f"{OBJECTS}/{live[0]}", b""
-            after = {name: text for name, text in ledger.live.items() if name != live[0]}
-            key = (live[0], int(asked["generation"]))
-        case "restore" if ledger.gone:
-            key = chance.choice(list(ledger.gone))
-            method, path = "POST", f"{OBJECTS}/{key[0]}/restore?generation={key[1]}"
-            after = {**ledger.live, key[0]: ledger.gone[key]}
-            ledger.restoring = key
+            method, path, body, made, after = "DELETE", f"{OBJECTS}/{live[0]}", b"", "", now.without(live[0])
+        case "restore" if now.gone:
+            key = chance.choice(list(now.gone))
+            method, path, made = "POST", f"{OBJECTS}/{key[0]}/restore?generation={key[1]}", key[0]
+            after = now.restored(key)
         case _:
             return
-    deleted = ledger.live.get(live[0]) if kind == "delete" else None
-    ledger.after = after
-    _call(connection, method, path, body)
-    ledger.live, ledger.after, ledger.restoring = after, None, None
-    if deleted is not None:
-        ledger.gone[key] = deleted
-    if kind == "restore":
-        del ledger.gone[key]
+    ledger.after, ledger.call = after, f"{method} {path} {body.decode() if kind == 'compose' else ''}"
+    answer = _call(connection, method, path, body)
+    ledger.now = after.told({made: _generation(answer)}) if made else after
+    ledger.after, ledger.call = None, ""
     ledger.done += 1
 
 
 def _upload(name: str) -> str:
     return f"/upload{OBJECTS}?{urlencode({'uploadType': 'media', 'name': name})}"
+
+
+def _generation(answer: bytes) -> int:
+    told = json.loads(answer)
+    return int(told.get("resource", told)["generation"])
 
 
 def _digest(data: bytes) -> str:

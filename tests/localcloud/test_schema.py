@@ -9,6 +9,8 @@ import pytest
 from scripts.localcloud import schema
 from scripts.localcloud.web import ApiError
 
+HUGE, TEXT = {"thresholdValue": 10**400}, {"thresholdValue": "much"}
+
 
 @pytest.mark.parametrize(
     ("value", "words"),
@@ -49,6 +51,11 @@ def test_what_the_schema_knows_passes() -> None:
             {"softDeletePolicy": {"retentionDurationSeconds": 2**63}},
             "INT64",
         ),
+        ("monitoring.projects.alertPolicies.create", "/v3/x", {"conditions": [{"conditionThreshold": HUGE}]}, "NUMBER"),
+        ("monitoring.projects.alertPolicies.create", "/v3/x", {"conditions": [{"conditionThreshold": TEXT}]}, "NUMBER"),
+        ("storage.buckets.patch", "/storage/v1/b/x", {"cors": [{}, None]}, "'cors[1]' (a value), null"),
+        ("storage.objects.compose", "/storage/v1/b/x", {"sourceObjects": [None, {"name": "a"}]}, "'sourceObjects[0]'"),
+        ("logging.entries.write", "/v2/entries:write", {"entries": [None]}, "'entries[0]' (a value), null"),
     ],
 )
 def test_a_method_takes_what_google_describes(operation: str, path: str, value: Any, words: str) -> None:
@@ -58,7 +65,7 @@ def test_a_method_takes_what_google_describes(operation: str, path: str, value: 
 
 
 def test_storage_overlooks_what_it_does_not_know() -> None:
-    given = {"labels": {"a": None}, "new": 1, "cors": [{"maxAgeSeconds": 5, "x": []}, None], "lifecycle": None}
+    given = {"labels": {"a": None}, "new": 1, "cors": [{"maxAgeSeconds": 5, "x": []}], "lifecycle": None}
     taken = schema.accepted("storage.buckets.patch", "/storage/v1/b/x", given)
     assert taken == {"labels": {"a": None}, "cors": [{"maxAgeSeconds": 5}], "lifecycle": None}
 

@@ -78,10 +78,26 @@ def test_json_bodies() -> None:
     assert asyncio.run(_request(_body(b" ")).json_object()) == {}
     packed = _request(_body(gzip.compress(b'{"a": 1}', mtime=0)), content_encoding="gzip")
     assert asyncio.run(packed.json_object()) == {"a": 1}
+    odd = b'\xef\xbb\xbf{"a": "\\uD83D\\ude00 \\\\ud800"}'
+    assert asyncio.run(_request(_body(odd)).json_object()) == {"a": "😀 \\ud800"}
 
 
 @pytest.mark.parametrize(
-    "raw", [b"{", b"[1]", b"\xff\xfe", b"[" * 100_000, b'"text"', b'{"a": NaN}', b'{"a": -Infinity}']
+    "raw",
+    [
+        b"{",
+        b"[1]",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'"text"',
+        b'{"a": NaN}',
+        b'{"a": -Infinity}',
+        b'{"a": "\\ud800"}',
+        b'{"a": "\\uDFFFx"}',
+        b'{"\\ud800": 1}',
+        b'{"a": "\xed\xa0\x80"}',
+        '{"a": 1}'.encode("utf-16"),
+    ],
 )
 def test_bad_json_is_refused(raw: bytes) -> None:
     with pytest.raises(ApiError) as refused:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from scripts.localcloud.run import mounts
@@ -60,7 +59,7 @@ def _number(body: dict[str, Any], key: str, least: float, most: float) -> float 
     if value is None:
         return None
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or not least <= value <= most:
+    if not number or not least <= value <= most:
         raise ApiError(
             400, f"{key}: expected a number from {least:.0f} to {most:.0f}, or null, found {str(value)[:50]}."
         )

@@ -82,7 +82,7 @@ class Buckets:
 
     async def _lock(self, request: Request) -> Response:
         """Make the retention policy one that can only grow."""
-        await request.read()
+        await request.json_object()
         if request.query.get("ifMetagenerationMatch") is None:
             raise ApiError(400, "Required parameter: ifMetagenerationMatch", "required")
         bucket = self._wanted(request)

@@ -51,7 +51,7 @@ class HmacKeys:
         return Response.of_json(answer)
 
     async def _create(self, request: Request) -> Response:
-        await request.read()
+        await request.json_object()
         project, account = request.params["project"], request.query.get("serviceAccountEmail", "")
         if "@" not in account:
             raise ApiError(400, "Required parameter: serviceAccountEmail", "required")

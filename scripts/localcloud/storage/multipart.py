@@ -5,11 +5,9 @@ Clients differ: quoted and bare boundaries, CRLF and LF line ends; gcloud sends 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import AsyncIterator
 from email.parser import BytesHeaderParser
-from typing import Any
 
 from scripts.localcloud.web import ApiError
 
@@ -40,8 +38,8 @@ class Multipart:
         self._buffer = bytearray()
         self._newline = b"\r\n"
 
-    async def head(self) -> tuple[dict[str, Any], str]:
-        """The JSON part, and the Content-Type of the media part ("" when it has none). Raises ApiError 400."""
+    async def head(self) -> tuple[bytes, str]:
+        """The JSON part as it is, and the Content-Type of the media part ("" when it has none). Raises ApiError 400."""
         await self._first_line()
         await self._part_headers()
         delimiter = self._newline + self._dash
@@ -51,7 +49,7 @@ class Multipart:
         del self._buffer[: at + len(delimiter)]
         if (await self._line()).strip():
             raise _malformed("the media part is missing")
-        return _json_object(raw), _content_type(await self._part_headers())
+        return raw, _content_type(await self._part_headers())
 
     async def media(self) -> AsyncIterator[bytes]:
         """The media as it arrives, up to the closing boundary. Raises ApiError 400 when that is missing."""
@@ -126,16 +124,6 @@ def _content_type(headers: bytes) -> str:
     if match is not None:
         return match[1].decode()
     return str(BytesHeaderParser().parsebytes(headers).get("content-type", ""))
-
-
-def _json_object(raw: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(raw) if raw.strip() else {}
-    except (ValueError, RecursionError):
-        raise ApiError(400, "Parse Error", "parseError") from None
-    if not isinstance(value, dict):
-        raise ApiError(400, "Expected a JSON object", "parseError")
-    return value
 
 
 def _malformed(what: str) -> ApiError:

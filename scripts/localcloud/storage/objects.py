@@ -109,7 +109,7 @@ class Objects:
         return Response(204)
 
     async def _restore(self, request: Request) -> Response:
-        await request.read()
+        await request.json_object()
         restored = self._store.restore(self._gone(request), Conditions.of(request.query))
         return Response.of_json(shown(self._store, restored, request))
 

@@ -54,7 +54,8 @@ class Uploads:
     async def _multipart(self, request: Request) -> Response:
         boundary = boundary_of(request.headers.get("content-type", ""))
         parts = Multipart(boundary, request.chunks())
-        resource, content_type = await parts.head()
+        raw, content_type = await parts.head()
+        resource = request.object_of(raw)
         resource.setdefault("contentType", content_type or fields.DEFAULT_TYPE)
         return await self._receive(request, Target.of(self._store, request, resource), parts.media())
 

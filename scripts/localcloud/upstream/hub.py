@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode
 from scripts.localcloud.upstream.blobs import Links, serve
 from scripts.localcloud.upstream.catalog import Catalog, Entry, Revision
 from scripts.localcloud.upstream.counters import Counters
-from scripts.localcloud.web import Headers, Request, Response, Route, parse_query
+from scripts.localcloud.web import ApiError, Headers, Request, Response, Route, parse_query
 
 PREFIX = "/upstream/huggingface"
 PAGE_SIZE = 1000
@@ -109,9 +109,12 @@ class Hub:
             return found
         # huggingface_hub sends a form, the hub's documentation shows JSON.
         form = "urlencoded" in request.headers.get("content-type", "")
-        asked = parse_query((await request.read()).decode())[1] if form else await request.json_object()
+        body = (await request.read()).decode(errors="replace") if form else await request.json_object()
+        asked = (parse_query(body)[1] if isinstance(body, str) else body).get("paths", [])
+        if not isinstance(asked, list) or not all(isinstance(path, str) for path in asked):
+            raise ApiError(400, 'Expected {"paths": [PATH, …]}')
         every = {item["path"]: item for item in _listing(found, "", True)}
-        return Response.of_json([every[path] for path in asked.get("paths", []) if path in every])
+        return Response.of_json([every[path] for path in asked if path in every])
 
     async def _resolve(self, request: Request) -> Response:
         """A small file as it is; a large one as a redirect whose headers already tell its digest and size."""

@@ -181,10 +181,12 @@ class UpstreamRoom:
         kind, name = asked.get("kind"), asked.get("name")
         if kind not in _KINDS or not isinstance(name, str) or name.count("/") != 1:
             raise ApiError(400, f"Expected kind (one of {', '.join(_KINDS)}) and name (OWNER/NAME)")
+        tag = asked.get("tag", "latest" if kind == "ollama" else "main")
+        if not isinstance(tag, str) or not tag:
+            raise ApiError(400, "Expected tag to be a text")
         if asked.get("withdrawn") is True:
             self._catalog.withdraw(kind, name)
             return Response.of_json({"kind": kind, "name": name, "withdrawn": True})
-        tag = asked.get("tag", "latest" if kind == "ollama" else "main")
         self._catalog.point(kind, name, tag, _recipe(kind, asked, self._catalog.recipe(kind, name, tag)))
         found = await self._catalog.find(kind, name, tag)
         return Response.of_json({"kind": kind, "name": name, "tag": tag, "revision": found and found.revision})

@@ -171,12 +171,22 @@ def test_a_moved_and_a_withdrawn_model(shared_standin: Any) -> None:
     [
         ("", {}), ("", {"running": "no"}), ("/tags", {}), ("/tags", {"kind": "ollama", "name": "tiny"}),
         ("/tags", {"kind": "npm", "name": "a/b"}), ("/tags", TINY | {"seed": 0}), ("/tags", TINY | {"size_bytes": -1}),
-        ("/tags", {"kind": "huggingface", "name": "a/b", "files": {"x": "1"}}),
+        ("/tags", {"kind": "huggingface", "name": "a/b", "files": {"x": "1"}}), ("/tags", TINY | {"tag": []}),
     ],
 )  # fmt: skip
 def test_wrong_orders_are_refused(shared_standin: Any, path: str, body: dict[str, Any]) -> None:
     answer = requests.post(f"{shared_standin.url}/_local/upstreams{path}", json=body, timeout=60)
     assert (answer.status_code, "Expected" in answer.json()["error"]["message"]) == (400, True)
+
+
+@pytest.mark.parametrize("paths", [5, [{}], "a.json"])
+def test_wrong_questions_about_paths_are_refused(shared_standin: Any, paths: Any) -> None:
+    model = {"kind": "huggingface", "name": "org/asked", "files": {"a.json": 10}}
+    shared_standin.post("/_local/upstreams/tags", model)
+    url = f"{shared_standin.url}/upstream/huggingface/api/models/org/asked/paths-info/main"
+    assert requests.post(url, json={"paths": paths}, timeout=60).status_code == 400
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    assert requests.post(url, b"paths=\xff&paths=a.json", headers=form, timeout=60).json()[0]["path"] == "a.json"
 
 
 def test_unknown_paths_are_not_found(shared_standin: Any) -> None:
