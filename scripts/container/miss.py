@@ -61,6 +61,11 @@ def resolve(
     return _watch(runtime, look, first, effort)
 
 
+def settle(runtime: Runtime, last: Look, why: str) -> Look:
+    """Serve the version below, where there is no use in waiting. Raises OpsError when there is none."""
+    return _previous(runtime, last, _no_version(runtime, last, why, None))
+
+
 def _watch(runtime: Runtime, look: Callable[[], Look], first: Look, effort: Effort) -> Look:
     began = time.monotonic()
     deadline = began + min(float(runtime.wait_timeout_s), MAX_WAIT_S)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from scripts.errors import BadInput
-from scripts.settings.types import KINDS, ON_MISS, ModelSpec, OnMiss, TrustedKey
+from scripts.settings.types import KINDS, ON_MISS, VERIFY, ModelSpec, OnMiss, TrustedKey, Verify
 
 T = TypeVar("T")
 
@@ -19,7 +19,7 @@ MANAGED = frozenset({
     "HF_HUB_OFFLINE", "HF_HUB_DISABLE_XET", "MODEL_CACHE_PATH", "SHARED_MODEL_VOLUME_ENABLED", "MODEL_CACHE_VERSION",
     "MODEL_MIN_SERIAL", "MODEL_CACHE_BUCKET", "MODEL_SPECS", "MODEL_TRUSTED_KEYS", "MODEL_ON_MISS",
     "MODEL_WAIT_TIMEOUT_S", "MODEL_SYNC_JOB", "MODEL_SYNC_MODE", "MODEL_SIGNING_KEY", "MODEL_CACHE_KEEP",
-    "MODELSHELF_ENV", "MODELSHELF_REGION", "GOOGLE_CLOUD_PROJECT",
+    "VERIFY", "MODELSHELF_ENV", "MODELSHELF_REGION", "GOOGLE_CLOUD_PROJECT",
 })  # fmt: skip
 # Set by Cloud Run (or its stand-in) in every container.
 PLATFORM = frozenset({
@@ -50,6 +50,7 @@ class Runtime:
     trusted_keys: tuple[TrustedKey, ...] = ()
     on_miss: OnMiss = "trigger"
     wait_timeout_s: int = 180
+    verify: Verify = "metadata"
     sync_job: str = ""
     signing_key: str = ""
     keep: int = 3
@@ -105,6 +106,7 @@ def to_environ(runtime: Runtime) -> dict[str, str]:
         "MODEL_MIN_SERIAL": str(runtime.min_serial),
         "MODEL_ON_MISS": runtime.on_miss,
         "MODEL_WAIT_TIMEOUT_S": str(runtime.wait_timeout_s),
+        "VERIFY": runtime.verify,
         "MODEL_SYNC_JOB": runtime.sync_job,
         # A starting Ollama deletes what no manifest of its own names; the store is shared and read-only.
         "OLLAMA_NOPRUNE": "1",
@@ -130,6 +132,7 @@ def from_environ(environ: Mapping[str, str]) -> Runtime:
         trusted_keys=read.items("MODEL_TRUSTED_KEYS", _key, "key_id and public_pem", ()),
         on_miss=cast(OnMiss, on_miss),
         wait_timeout_s=read.number("MODEL_WAIT_TIMEOUT_S", 180, least=1),
+        verify=cast(Verify, read.choice("VERIFY", VERIFY, "metadata")),
         sync_job=environ.get("MODEL_SYNC_JOB", ""),
         signing_key=environ.get("MODEL_SIGNING_KEY", ""),
         keep=read.number("MODEL_CACHE_KEEP", 3, least=1),
