@@ -22,6 +22,7 @@ from scripts.models import (
     leftovers,
     manifest,
     publish,
+    retention,
     shelf,
     statements,
     transfer,
@@ -29,6 +30,7 @@ from scripts.models import (
 from scripts.models.compare import Moved
 from scripts.models.manifest import Manifest
 from scripts.models.publish import Publisher
+from scripts.models.retention import Retain, Tidied
 from scripts.models.sources.base import Resolved, Source
 from scripts.models.statements import Problem, Reading, Trusted
 from scripts.models.transfer import Placed, Wanted
@@ -55,7 +57,8 @@ class SyncResult:
     """What a sync did. version and serial are the active ones afterwards (empty and 0 when there is none).
 
     outcome: published (a new version), reactivated (a new statement for a whole version under broken ones), up_to_date,
-    held. upstream_bytes: model bytes received; reused_bytes: bytes that were in the bucket already.
+    held. upstream_bytes: model bytes received; reused_bytes: bytes that were in the bucket already. moved: tags that
+    name another revision upstream than the published one; accepted: those whose new one was taken.
     """
 
     changed: bool
@@ -68,6 +71,8 @@ class SyncResult:
     outcome: Outcome
     hold: holds.Hold | None = None
     problems: tuple[Problem, ...] = ()
+    accepted: tuple[Moved, ...] = ()
+    tidied: Tidied = field(default_factory=Tidied)
 
 
 def sync(
@@ -84,11 +89,14 @@ def sync(
     min_serial: int = 0,
     wait_s: float = WAIT_S,
     lease_ttl_s: float = LEASE_TTL_S,
+    accept: bool = False,
+    retain: Retain | None = None,
 ) -> SyncResult:
     """Make the active version hold the models of the settings; changed is False when it does already or a hold is set.
 
     execution: the job execution that runs this, for the audit. wait_s: how long to wait for another sync, which
-    after it was killed still holds the lease for lease_ttl_s. Raises
+    after it was killed still holds the lease for lease_ttl_s. accept: take what tags name upstream now, where the
+    settings fix no revision. retain: prune afterwards, unless a hold is set. Raises
     BadInput, Refused (lease, unknown signing key), Conflict (somebody else committed), and what sources and bucket
     raise; the active version stays what it was then, and finished files are taken up by the next run.
     """
@@ -102,7 +110,7 @@ def sync(
     with lease.hold(bucket, shelf.LEASE, purpose, ttl_s=lease_ttl_s, wait_s=wait_s, on_wait=waiting) as held:
         serial = publish.next_serial(bucket, min_serial)
         publisher = Publisher(bucket, signer, tuple(keys), held, serial)
-        run = _Sync(publisher, tuple(specs), sources, say, min_serial)
+        run = _Sync(publisher, tuple(specs), sources, say, min_serial, accept, retain)
         noted = {"environment": environment, "command": command, "execution": execution}
         return _audited(run, noted)
 
@@ -118,8 +126,10 @@ def _audited(run: _Sync, noted: Mapping[str, str]) -> SyncResult:
         _record(run, noted, "failed", started_at, {"error": f"{type(error).__name__}: {error}"})
         raise
     if result.changed:
-        moved = [vars(item) for item in result.moved]
-        details = {"version": result.version, "serial": result.serial, "moved": moved}
+        details = {
+            "version": result.version, "serial": result.serial, "pruned": list(result.tidied.removed),
+            "moved": [vars(item) for item in result.moved], "accepted": [vars(item) for item in result.accepted],
+        }  # fmt: skip
         _record(run, noted, result.outcome, started_at, details)
     return result
 
@@ -166,8 +176,11 @@ class _Sync:
     sources: Mapping[Kind, Source]
     say: Say
     min_serial: int
+    accept: bool
+    retain: Retain | None
     upstream_bytes: int = 0
     reused_bytes: int = 0
+    accepted: tuple[Moved, ...] = ()
     notes: list[Problem] = field(default_factory=list)
 
     def work(self, began: float) -> SyncResult:
@@ -183,7 +196,11 @@ class _Sync:
             self.say(f"held at {hold.version} since {hold.since}: {hold.reason or 'no reason given'}; nothing pulled")
             self._mend(active)
             return self._result("held", active, (), began, hold)
-        resolved = self._resolve(self._meant(reading))
+        before = self._meant(reading)
+        resolved = self._resolve(before)
+        self.accepted = compare.accepted(before, resolved) if self.accept else ()
+        for tag in self.accepted:
+            self.say(f"{tag.source} moved upstream: {tag.published} → {tag.upstream}, accepted")
         moved = tuple(compare.moved_of(model) for model in resolved if model.moved_to)
         for tag in moved:
             self.say(f"{tag.source} moved upstream to {tag.upstream}; {tag.published} stays published")
@@ -200,11 +217,13 @@ class _Sync:
         return next(iter(history.signed_manifests(self.publisher.bucket, self.publisher.keys, limit=1)), None)
 
     def _resolve(self, before: Manifest | None) -> list[Resolved]:
-        """The revisions to publish; a model that was published before keeps its revision."""
+        """The revisions to publish; a model that was published before keeps its revision, unless accept is asked."""
         models = before.models if before is not None else ()
         pinned = {(model.name, model.kind, model.source): model.revision for model in models}
         return [
-            self.sources[spec.kind].resolve(spec, pinned.get((spec.name, spec.kind, spec.source)))
+            self.sources[spec.kind].resolve(
+                spec, None if self.accept else pinned.get((spec.name, spec.kind, spec.source))
+            )
             for spec in self.specs
         ]
 
@@ -299,6 +318,14 @@ class _Sync:
         finally:
             self.upstream_bytes += source.received_bytes - before
 
+    def _tidy(self) -> Tidied:
+        if self.retain is None:
+            return Tidied()
+        tidied = retention.tidy(self.publisher.bucket, self.publisher.lease, self.publisher.keys, self.retain)
+        for version in tidied.removed:
+            self.say(f"removed the old version {version}")
+        return tidied
+
     def _result(
         self,
         outcome: Outcome,
@@ -307,6 +334,7 @@ class _Sync:
         began: float,
         hold: holds.Hold | None = None,
     ) -> SyncResult:
+        tidied = self._tidy() if outcome != "held" else Tidied()
         return SyncResult(
             changed=outcome in ("published", "reactivated"),
             version=trusted.version if trusted else "",
@@ -318,4 +346,6 @@ class _Sync:
             outcome=outcome,
             hold=hold,
             problems=tuple(self.notes),
+            accepted=self.accepted if outcome == "published" else (),
+            tidied=tidied,
         )

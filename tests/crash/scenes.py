@@ -13,6 +13,7 @@ from scripts.cloud.storage import Bucket, open_bucket
 from scripts.models import holds, layout, publish, repair, retention, rollback, shelf
 from scripts.models import sync as syncing
 from scripts.models.publish import Publisher
+from scripts.models.retention import Retain
 from scripts.models.statements import Trusted
 from scripts.models.sync import SyncResult
 from scripts.service import cache
@@ -160,6 +161,31 @@ class Second(Syncing):
     def again(self) -> None:
         super().again()
         self.before = self.active
+
+
+class Pruning(Second):
+    """A sync that publishes another version, and removes the oldest of those that no longer count."""
+
+    name = "sync that prunes"
+    points = 6
+
+    def found(self) -> None:
+        self.publish(1)
+        self.publish(2)
+        self.before = self.publish(3)
+        self.number = 3
+
+    def command(self, world: World) -> SyncResult:
+        retain = Retain(retention.LEAST, lambda: ())
+        return world.sync(specs=self.specs(self.number), lease_ttl_s=TTL_S, wait_s=0.0, retain=retain)
+
+    def again(self) -> None:
+        versions = sorted(self.ledger.versions)
+        for version in versions[: len(versions) - 2]:  # these two and the new one are kept
+            self.ledger.versions.pop(version)
+        super().again()
+        left = sorted(info.name for info in self.world.bucket.list(layout.MANIFESTS))
+        assert len(left) == 2 * retention.LEAST, left
 
 
 class Unchanged(Scene):
@@ -338,7 +364,7 @@ class Pin(Scene):
 
 
 # The longest ones first, so that none of them is left for the end.
-SCENES: tuple[Callable[..., Scene], ...] = (Second, First, Unchanged, Held, Back, Prune, Mend, Pin)
+SCENES: tuple[Callable[..., Scene], ...] = (Pruning, Second, First, Unchanged, Held, Back, Prune, Mend, Pin)
 
 
 def on(world: World, bucket: Bucket) -> World:
