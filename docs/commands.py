@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 PAGE = Path(__file__).with_name("commands.md")
 SHARED = ("env", "service", "dry-run", "yes", "json")
 PLANNED = ("title", "changes", "changed")
+SYNCED = (
+    "execution", "changed", "version", "serial", "upstream_bytes", "reused_bytes", "seconds", "pruned[]",
+    "accepted[] (name, source, published, upstream)",
+)  # fmt: skip
 # The keys of each task's document. Those of the stand-in's own reports are what its API under /_local/ answers.
 DOCUMENTS: dict[str, tuple[str, ...]] = {
     "deploy": (
@@ -32,7 +36,8 @@ DOCUMENTS: dict[str, tuple[str, ...]] = {
         "published_at", "decision", "hold", "sync", "differences[]", "down[]", "degraded[]", "remedies[]",
         "instances[] (id, cache_hit, reason, manifest_version)",
     ),
-    "sync": ("execution", "changed", "version", "serial", "upstream_bytes", "reused_bytes", "seconds"),
+    "sync": SYNCED,
+    "cache.sync": SYNCED,
     "cache.keys": ("keys[] (key_id, signs, serials[], active)",),
     "cache.list": (
         "bucket", "versions[] (name, active, held, pinned, serials[], created_at, size_bytes, models[], problem)",

@@ -30,6 +30,10 @@ POLL_S = 0.5
 LIMIT_BYTES = 16 << 10
 
 
+class Held(Refused):
+    """Somebody else holds the lease, and keeps it longer than was waited."""
+
+
 @dataclass(frozen=True)
 class Holder:
     """Who holds a lease: owner is host:pid:random, expires_at RFC 3339 UTC; an owner of "" means it was given back."""
@@ -163,7 +167,7 @@ def hold(
     While somebody else holds it, wait up to wait_s (on_wait is told of each new holder once). seen: the lease as it was
     before the caller read what it is going to change; the lease says whether that is still so (untouched). group: the
     owner that several processes are together; whoever comes while one of them holds it, holds it too. Raises
-    Refused naming the holder, its purpose and expiry when waiting is not enough, and what the bucket raises.
+    Held naming the holder, its purpose and expiry when waiting is not enough, and what the bucket raises.
     """
     lease = _take_unchanged(bucket, name, purpose, ttl_s, seen) if seen is not None else None
     lease = lease or _take(bucket, name, purpose, ttl_s, time.monotonic() + wait_s, on_wait, group)
@@ -178,6 +182,25 @@ def hold(
         lease.release()
         raise
     lease.release()
+
+
+def claim(bucket: Bucket, name: str, purpose: str, *, ttl_s: float) -> int:
+    """Take a lease that nobody renews: it lapses after ttl_s, until when nobody else gets it. Its generation, for
+    unclaim(); 0 when somebody else has it. Raises what the bucket raises."""
+    found = bucket.read(object_name(name), limit_bytes=LIMIT_BYTES)
+    current = _parse(found[0]) if found else None
+    if current is not None and current.alive(datetime.now(UTC)):
+        return 0
+    with contextlib.suppress(Conflict):
+        mine = _mine(purpose, ttl_s, current)
+        return _write(bucket, name, mine, found[1].generation if found else 0)
+    return 0
+
+
+def unclaim(bucket: Bucket, name: str, generation: int) -> None:
+    """Give back what claim() took; one that somebody else has by now is left alone."""
+    with contextlib.suppress(OpsError):
+        _write(bucket, name, Holder("", "", _text(datetime.now(UTC)), 0), generation)
 
 
 def holder_of(bucket: Bucket, name: str) -> Holder | None:
@@ -248,8 +271,8 @@ def _take(
         time.sleep(min(POLL_S, max(deadline - time.monotonic(), 0.01)))
 
 
-def _refusal(name: str, holder: Holder) -> Refused:
-    return Refused(
+def _refusal(name: str, holder: Holder) -> Held:
+    return Held(
         f"{name} is in use by {holder.owner} ({holder.purpose}) until {holder.expires_at}",
         f"Wait until it has ended, then run the same command again; should it have died, the lease lapses at "
         f"{holder.expires_at} by itself.",

@@ -160,10 +160,10 @@ class RunClient:
         found = self._all(self._namespaces.services(), "list the services")
         return [service_state(item) for item in found]
 
-    def list_revisions(self, service: str) -> list[Revision]:
-        """A service's revisions, newest first."""
-        selector = f"serving.knative.dev/service={service}"
-        found = self._all(self._namespaces.revisions(), f"list the revisions of {service}", selector)
+    def list_revisions(self, service: str = "") -> list[Revision]:
+        """A service's revisions, newest first; without one those of all services."""
+        selector = f"serving.knative.dev/service={service}" if service else ""
+        found = self._all(self._namespaces.revisions(), f"list the revisions of {service or 'all services'}", selector)
         revisions = [revision(item) for item in found]
         return sorted(revisions, key=lambda item: (item.created_at, item.name), reverse=True)
 

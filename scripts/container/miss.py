@@ -12,10 +12,13 @@ from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from scripts import lease
 from scripts.cloud.connect import Cloud
-from scripts.container import logs
+from scripts.container import logs, sync
+from scripts.container.trigger import Trigger
 from scripts.errors import SYNC, AccessDenied, NotFound, OpsError, Unreachable
 from scripts.models.gate import Look
+from scripts.models.shelf import LEASE
 from scripts.settings.runtime import Runtime
 
 POLL_S = 1.0
@@ -56,6 +59,11 @@ def resolve(
     except OpsError as problem:
         return _previous(runtime, first, _no_version(runtime, first, "the sync could not be started", problem))
     return _watch(runtime, look, first, effort)
+
+
+def settle(runtime: Runtime, last: Look, why: str) -> Look:
+    """Serve the version below, where there is no use in waiting. Raises OpsError when there is none."""
+    return _previous(runtime, last, _no_version(runtime, last, why, None))
 
 
 def _watch(runtime: Runtime, look: Callable[[], Look], first: Look, effort: Effort) -> Look:
@@ -117,84 +125,62 @@ def _no_version(runtime: Runtime, last: Look, why: str, cause: OpsError | None) 
 
 def _begin(runtime: Runtime, cloud: Cloud, environ: MutableMapping[str, str]) -> Effort:
     if runtime.on_miss == "trigger":
-        return Execution(runtime, cloud)
+        return Trigger(runtime, cloud)
     if runtime.on_miss == "publish":
         return Publication(runtime, cloud, environ)
     logs.info("waiting for somebody else to publish", bucket=runtime.bucket)
     return OnlyWait()
 
 
-class Execution:
-    """An execution of the sync job: the one that runs already, or one started here."""
-
-    def __init__(self, runtime: Runtime, cloud: Cloud) -> None:
-        """Raises AccessDenied and NotFound when the job cannot be started; an answer that was lost is no failure."""
-        self._job = runtime.sync_job
-        self._run = cloud.run()
-        self._environment = runtime.environment
-        self._name = self._running()
-        if self._name:
-            logs.info("the sync job is running already", job=self._job, execution=self._name)
-            return
-        try:
-            self._name = self._run.run_job(self._job).name
-            logs.info("sync job started", job=self._job, execution=self._name)
-        except AccessDenied as problem:
-            remedy = f"Give the service's account roles/run.invoker on the job {self._job}."
-            raise AccessDenied(problem.message, remedy) from problem
-        except Unreachable as problem:  # it may well have started
-            logs.warning("no answer to the start of the sync job", job=self._job, **logs.failure(problem))
-
-    def _running(self) -> str:
-        """The newest execution that has not ended. Starting jobs is allowed to more accounts than listing them is."""
-        try:
-            found = self._run.list_executions(self._job)
-        except (Unreachable, NotFound) as problem:
-            logs.warning("cannot see whether the sync job runs", job=self._job, **logs.failure(problem))
-            return ""
-        return next((execution.name for execution in found if execution.succeeded is None), "")
-
-    def ended(self) -> OpsError | None:
-        if not self._name:
-            return None
-        try:
-            found = self._run.get_execution(self._name)
-        except OpsError:  # not allowed to look, or no answer: the statements will tell
-            return None
-        if found is None or found.succeeded is None:
-            return None
-        outcome = "succeeded" if found.succeeded else "failed"
-        message = f"execution {self._name} of {self._job} {outcome}" + (f" ({found.message})" if found.message else "")
-        return OpsError(message, f"Run: invoke logs --job --env {self._environment}")
-
-
 class Publication:
-    """This instance publishes: under the lease, in a thread, so that the wait stays bounded.
+    """One instance publishes, elected by the lease `publish`; the others look whether it lapses, and watch.
 
-    When the time is up and the previous version serves, it goes on in the background; when the process ends before it
-    does, the lease lapses and what arrived stays in .tmp/.
+    The elected one works in a thread, so that its wait stays bounded: when the time is up and the previous version
+    serves, it goes on in the background. When it dies the lease lapses, another one is elected, and takes up what
+    arrived in .tmp/.
     """
 
     def __init__(self, runtime: Runtime, cloud: Cloud, environ: MutableMapping[str, str]) -> None:
-        from scripts.container import sync
-
+        self._runtime = runtime
+        self._cloud = cloud
+        self._environ = environ
+        self._bucket = cloud.bucket(runtime.bucket)
         self._problem: OpsError | None = None
-        self._over = threading.Event()
-
-        def work() -> None:
-            try:
-                result = sync.publish(runtime, cloud, environ, wait_s=float(runtime.wait_timeout_s))
-                logs.info("publication finished", **sync.facts(runtime, result), duration_s=result.seconds)
-                changed = "published" if result.changed else "found nothing to publish"
-                self._problem = OpsError(f"this instance {changed} (version {result.version})")
-            except Exception as problem:  # a thread must not end in a loose traceback
-                logs.error("publication failed", bucket=runtime.bucket, **logs.failure(problem))
-                told = f"{type(problem).__name__}: {problem}"
-                self._problem = problem if isinstance(problem, OpsError) else OpsError(told)
-            finally:
-                self._over.set()
-
-        threading.Thread(target=work, name="publication", daemon=True).start()
+        self._working = threading.Event()
+        self._told = ""
+        self._stand()
 
     def ended(self) -> OpsError | None:
-        return self._problem if self._over.is_set() else None
+        if self._problem is None and not self._working.is_set():
+            self._stand()
+        return self._problem
+
+    def _stand(self) -> None:
+        """Publish, unless somebody is at work."""
+        try:
+            holder = lease.holder_of(self._bucket, LEASE)
+        except AccessDenied:
+            raise
+        except Unreachable:
+            return
+        if holder is None:
+            self._working.set()
+            threading.Thread(target=self._work, name="publication", daemon=True).start()
+        elif holder.owner != self._told:
+            self._told = holder.owner
+            logs.info("somebody else publishes", bucket=self._runtime.bucket, holder=holder.purpose)
+
+    def _work(self) -> None:
+        try:
+            result = sync.publish(self._runtime, self._cloud, self._environ, wait_s=0.0)
+            logs.info("publication finished", **sync.facts(self._runtime, result), duration_s=result.seconds)
+            changed = "published" if result.changed else "found nothing to publish"
+            self._problem = OpsError(f"this instance {changed} (version {result.version})")
+        except lease.Held:
+            pass  # somebody was elected in the same moment
+        except Exception as problem:  # a thread must not end in a loose traceback
+            logs.error("publication failed", bucket=self._runtime.bucket, **logs.failure(problem))
+            told = f"{type(problem).__name__}: {problem}"
+            self._problem = problem if isinstance(problem, OpsError) else OpsError(told)
+        finally:
+            self._working.clear()

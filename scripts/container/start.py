@@ -1,7 +1,8 @@
 """The start of a service instance: check the mount, decide hit or miss, point every client into the version, serve.
 
 1  the mount: present, a folder, listable, readable                                   mount.py
-2  the statements, through the bucket's API (the mount may lag): hit or miss          models/gate.py
+2  the statements, through the bucket's API (the mount may lag): hit or miss; with
+   VERIFY=full every byte of the version as the mount shows it                        models/gate.py, watch.py
 3  on a miss: what on_miss says, then again; at last the previous trusted version     miss.py, private.py
 4  every file of the version visible on the mount with its size                       stores.py
 5  the environment narrowed to that version, then the service                         stores.py, service.py
@@ -14,25 +15,18 @@ serving, 1 no version to serve or a model that cannot be loaded, 3 wrong setting
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, MutableMapping
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import MutableMapping
 
 from scripts.cloud.connect import Cloud, connect_runtime
 from scripts.container import logs, miss, mount, private, stores
 from scripts.container.service import Active, serve
-from scripts.errors import AccessDenied, OpsError, Unreachable
-from scripts.models import gate, layout
+from scripts.container.watch import MOUNT, START_LIMIT_S, Watch, folders, on_mount, visible
+from scripts.errors import OpsError
 from scripts.models.gate import Decision, Look
 from scripts.models.statements import Trusted
 from scripts.settings.runtime import Runtime
-from scripts.settings.types import Kind
 
-if TYPE_CHECKING:
-    from scripts.cloud.storage import Bucket
-
-MOUNT, UPSTREAM = "mount", "upstream"
-START_LIMIT_S = 235.0  # Cloud Run gives a start 240 s
+UPSTREAM = "upstream"
 DISABLED = "shared_volume_disabled"
 
 
@@ -52,40 +46,19 @@ def prepare(runtime: Runtime, cloud: Cloud, environ: MutableMapping[str, str], b
         return _private(runtime, cloud, environ, DISABLED)
     found = mount.check(runtime.mount_path, runtime.bucket)
     logs.info("mount checked", path=str(found.path), bucket=runtime.bucket, empty=found.empty, read=found.read or None)
-    watch = Watch(runtime, cloud.bucket(runtime.bucket))
+    watch = Watch(runtime, cloud.bucket(runtime.bucket), began)
     first = watch.look()
     _tell_decision(runtime, first.decision.hit, first.decision.reason, first.decision, began)
     if first.decision.hit:
         return _mounted(runtime, first, first.reading.trusted, began)
     if runtime.on_miss == "private":
         return _private(runtime, cloud, environ, first.decision.reason)
-    later = miss.resolve(runtime, cloud, environ, watch.look, first)
+    if watch.rejected and runtime.on_miss != "fail":
+        # No sync brings other bytes to files whose sizes and checksums are right.
+        later = miss.settle(runtime, first, "the newest version was rejected, see the errors above")
+    else:
+        later = miss.resolve(runtime, cloud, environ, watch.look, first)
     return _mounted(runtime, first, later.reading.trusted, began)
-
-
-class Watch:
-    """Looks at the bucket, and reports each thing there that does not hold up once."""
-
-    def __init__(self, runtime: Runtime, bucket: Bucket) -> None:
-        self._runtime = runtime
-        self._bucket = bucket
-        self._told: set[str] = set()
-
-    def look(self) -> Look:
-        """Read, verify, decide (gate.look)."""
-        runtime = self._runtime
-        found = gate.look(
-            self._bucket, runtime.models, runtime.trusted_keys,
-            min_serial=runtime.min_serial, pinned_version=runtime.pinned_version, hold_matters=False,
-        )  # fmt: skip
-        for problem in found.problems:
-            if problem.line() not in self._told:
-                self._told.add(problem.line())
-                logs.error(
-                    "not trusted in the bucket", object=problem.object, error=problem.what, kind=problem.kind,
-                    remedy=problem.remedy, bucket=runtime.bucket,
-                )  # fmt: skip
-        return found
 
 
 def _tell_decision(runtime: Runtime, hit: bool, reason: str, decision: Decision | None, began: float) -> None:
@@ -107,23 +80,11 @@ def _mounted(runtime: Runtime, first: Look, trusted: Trusted | None, began: floa
     """Serve a trusted version from the mount, once all its files show there."""
     if trusted is None:
         raise OpsError("no trusted version to serve", f"Run: invoke sync --env {runtime.environment}")
-    version = trusted.version
-    where = stores.Stores(runtime.ollama_models / version, runtime.sbert_home / version, version)
-
-    def on_mount(kind: Kind, object_name: str) -> Path:
-        inside = object_name.removeprefix(layout.folder(kind, version)).removeprefix("/")
-        return where.folder(kind) / inside
-
+    version, where = trusted.version, folders(runtime, trusted.version)
     checking = time.monotonic()
-    expected = (
-        stores.Expected(on_mount(model.kind, f"{model.prefix}/{file.path}"), file.size_bytes)
-        for model in trusted.manifest.models
-        for file in model.files
-    )
-    left_s = max(5.0, START_LIMIT_S - (checking - began))
-    size_bytes = _visible(runtime, version, expected, min(stores.VISIBLE_TIMEOUT_S, left_s))
+    size_bytes = visible(runtime, trusted, START_LIMIT_S - (checking - began))
     models = tuple(
-        stores.Served(model.name, model.kind, model.source, model.revision, on_mount(model.kind, model.prefix))
+        stores.Served(model.name, model.kind, model.source, model.revision, on_mount(where, model.kind, model.prefix))
         for model in trusted.manifest.models
     )
     logs.info(
@@ -132,21 +93,6 @@ def _mounted(runtime: Runtime, first: Look, trusted: Trusted | None, began: floa
     )  # fmt: skip
     decision = first.decision
     return Active(decision.hit, decision.reason, MOUNT, version, trusted.serial, where, models)
-
-
-def _visible(runtime: Runtime, version: str, expected: Iterable[stores.Expected], timeout_s: float) -> int:
-    def tell(problem: str) -> None:
-        logs.warning("waiting for the mount", error=problem, manifest_version=version, bucket=runtime.bucket)
-
-    bounded_s = min(timeout_s, float(runtime.wait_timeout_s))
-    try:
-        return stores.wait_visible(expected, bucket=runtime.bucket, timeout_s=bounded_s, on_wait=tell)
-    except AccessDenied:
-        raise
-    except Unreachable:
-        if mount.check(runtime.mount_path, runtime.bucket).empty:
-            raise mount.not_the_bucket(runtime.mount_path, runtime.bucket, version) from None
-        raise
 
 
 def _private(runtime: Runtime, cloud: Cloud, environ: MutableMapping[str, str], reason: str) -> Active:

@@ -20,8 +20,8 @@ from scripts.settings.runtime import Runtime
 from scripts.units import bar
 
 if TYPE_CHECKING:
+    from scripts.models.outcome import SyncResult
     from scripts.models.progress import Pace
-    from scripts.models.sync import SyncResult
 
 SUCCEEDED, FAILED, DONE = "model sync succeeded", "model sync failed", "model sync task done"
 
@@ -50,13 +50,14 @@ def publish(
         remedy = "Set signing.key in the environment file and deploy again."
         raise BadInput("MODEL_SIGNING_KEY: found nothing, expected the key that signs versions", remedy)
     online(environ)  # before anything imports huggingface_hub
-    from scripts.models import signing, sync
+    from scripts.models import revisions, signing, sync
     from scripts.models.flight import Share
+    from scripts.models.retention import Retain
     from scripts.models.sources.base import open_sources
 
     client = runtime.execution or runtime.instance_id or runtime.job
     sources = open_sources(cloud.upstreams(), environ.get("HF_TOKEN") or None, client=client)
-    return sync.sync(
+    result = sync.sync(
         cloud.bucket(runtime.bucket),
         runtime.models,
         sources,
@@ -69,7 +70,12 @@ def publish(
         execution=client,
         min_serial=runtime.min_serial,
         wait_s=sync.WAIT_S if wait_s is None else wait_s,
+        accept=runtime.accept,
+        retain=Retain(runtime.keep, lambda: revisions.live_versions(cloud.run())) if runtime.sync_mode else None,
     )
+    for line in result.tidied.warnings:
+        logs.warning(line, bucket=runtime.bucket)
+    return result
 
 
 def _pace(runtime: Runtime, pace: Pace) -> None:
@@ -90,6 +96,9 @@ def facts(runtime: Runtime, result: SyncResult) -> dict[str, Any]:
         "upstream_bytes": result.upstream_bytes,
         "reused_bytes": result.reused_bytes,
         "moved": [vars(item) for item in result.moved],
+        "accepted": [vars(item) for item in result.accepted],
+        "pruned": list(result.tidied.removed),
+        "freed_bytes": result.tidied.freed_bytes,
         "held": result.hold.version if result.hold else None,
         "execution": runtime.execution or None,
         "task": _task(runtime),

@@ -71,5 +71,16 @@ def moved_of(resolved: Resolved) -> Moved:
     return Moved(resolved.spec.name, resolved.spec.source, resolved.revision, resolved.moved_to or "")
 
 
+def accepted(before: Manifest | None, resolved: Sequence[Resolved]) -> tuple[Moved, ...]:
+    """Tags that lead to another revision than the one that is published."""
+    models = {(model.name, model.kind, model.source): model.revision for model in before.models} if before else {}
+    found = ((model, models.get((model.spec.name, model.spec.kind, model.spec.source))) for model in resolved)
+    return tuple(
+        Moved(model.spec.name, model.spec.source, published, model.revision)
+        for model, published in found
+        if published is not None and published != model.revision and not model.spec.revision
+    )
+
+
 def _path(file: RemoteFile) -> str:
     return file.path

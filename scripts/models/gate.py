@@ -6,7 +6,7 @@ and checksums, no model bytes. look() does all of it for a container.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -25,6 +25,7 @@ Reason = Literal["match", "held", "pinned", "no_trusted_version", "files_missing
 HITS: tuple[Reason, ...] = ("match", "held", "pinned")
 MISSES: tuple[Reason, ...] = ("no_trusted_version", "files_missing", "models_differ")
 
+_PROVE = "Run: ./dev invoke cache.verify --full --env ENVIRONMENT"
 # What is listed of a badly damaged version before the rest is only counted.
 _NAMED = 10
 
@@ -114,16 +115,23 @@ def compare_files(manifest: Manifest, found: Mapping[str, ObjectInfo]) -> tuple[
     return tuple(problems)
 
 
-def read(bucket: Bucket, keys: Sequence[TrustedKey], *, min_serial: int = 0, pinned_version: str = "") -> Reading:
+def read(
+    bucket: Bucket, keys: Sequence[TrustedKey], *, min_serial: int = 0, pinned_version: str = "",
+    rejected: Collection[str] = (),
+) -> Reading:  # fmt: skip
     """The version that is active, with every file compared: one with a missing or swapped file does not serve.
 
+    rejected: versions of which the reader knows by itself that they must not serve (their bytes are others).
     By the short way (glance) where everything agrees, else by statements.read_trusted, which tells what does not.
     """
     short = glance(bucket, keys, min_serial=min_serial, pinned_version=pinned_version)
-    if short is not None and not compare_files(short[0].manifest, short[1]):
+    if short is not None and short[0].version not in rejected and not compare_files(short[0].manifest, short[1]):
         return Reading(short[0], (), pinned_version)
 
     def check(trusted: Trusted) -> Iterable[Problem]:
+        if trusted.version in rejected:
+            what = f"version {trusted.version} has bytes that were not signed"
+            return [Problem(layout.manifest_name(trusted.version), what, _PROVE, "files")]
         return verify_files(bucket, trusted.manifest)
 
     return statements.read_trusted(bucket, keys, min_serial=min_serial, pinned_version=pinned_version, check=check)
@@ -137,13 +145,14 @@ def look(
     min_serial: int = 0,
     pinned_version: str = "",
     hold_matters: bool = True,
+    rejected: Collection[str] = (),
 ) -> Look:
     """Read, verify and decide; an unreadable holds.json is a problem to report, not a reason to stay down.
 
     hold_matters=False saves its read where the models match: an instance at its start asks for a hold only when it
     decides between hit and miss. All else of that look is five calls.
     """
-    reading = read(bucket, keys, min_serial=min_serial, pinned_version=pinned_version)
+    reading = read(bucket, keys, min_serial=min_serial, pinned_version=pinned_version, rejected=rejected)
     problems = reading.problems
     hold = None
     if not hold_matters and (decision := decide(reading, specs, None)).hit:

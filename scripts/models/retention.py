@@ -8,10 +8,11 @@ generation.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from scripts.errors import AccessDenied, OpsError
 from scripts.models import layout, shelf, statements
 from scripts.models.shelf import Shelf
 from scripts.models.statements import Problem
@@ -26,6 +27,25 @@ if TYPE_CHECKING:
 
 # How far down the statements are read for what is active and for what readers would fall back to.
 _READ = 20
+# A sync removes nothing below this number, whatever is configured: a full bucket is warned of.
+LEAST = 3
+
+
+@dataclass(frozen=True)
+class Retain:
+    """What a sync keeps when it prunes by itself. live: asks for the versions that live revisions name."""
+
+    keep: int
+    live: Callable[[], Collection[str]]
+
+
+@dataclass(frozen=True)
+class Tidied:
+    """What a sync removed by itself, and why it did not where it could not."""
+
+    removed: tuple[str, ...] = ()
+    freed_bytes: int = 0
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -99,12 +119,38 @@ def prepare(bucket: Bucket, keys: Sequence[TrustedKey], *, keep: int, live: Coll
 
 def carry_out(bucket: Bucket, lease: Lease, todo: Pruning) -> int:
     """Remove it, under the lease and settled; the bytes freed. Raises Conflict when the lease is lost on the way."""
+    return _remove(bucket, lease, (*(info for item in todo.doomed for info in item.objects), *todo.leftovers))
+
+
+def _remove(bucket: Bucket, lease: Lease, objects: Iterable[ObjectInfo]) -> int:
     freed_bytes = 0
-    for info in (*(info for item in todo.doomed for info in item.objects), *todo.leftovers):
+    for info in objects:
         lease.check()
         if bucket.delete(info.name, info.generation):
             freed_bytes += info.size_bytes
     return freed_bytes
+
+
+def tidy(bucket: Bucket, lease: Lease, keys: Sequence[TrustedKey], retain: Retain) -> Tidied:
+    """Prune at the end of a sync, under its lease. What stands in the way is a warning: what was published stands."""
+    removed, freed_bytes = [], 0
+    try:
+        live = retain.live()
+    except OpsError as error:
+        remedy = error.remedy
+        if isinstance(error, AccessDenied):
+            remedy = "Give the sync job's account roles/run.viewer on the project, or run: cache.prune by hand"
+        return Tidied(warnings=(f"no old version was removed: {error.message}. {remedy}",))
+    try:
+        todo = prepare(bucket, keys, keep=max(retain.keep, LEAST), live=live)
+        for item in todo.doomed:
+            freed_bytes += _remove(bucket, lease, item.objects)
+            removed.append(item.version)
+        freed_bytes += _remove(bucket, lease, todo.leftovers)
+    except OpsError as error:
+        return Tidied(tuple(removed), freed_bytes, (f"old versions were not all removed: {error.message}",))
+    low = f"cache.keep is {retain.keep}: a sync keeps {LEAST}; to remove more run: cache.prune --keep {retain.keep}"
+    return Tidied(tuple(removed), freed_bytes, (low,) if retain.keep < LEAST else ())
 
 
 def _taken(bucket: Bucket, seen: Shelf, keys: Sequence[TrustedKey]) -> list[str]:

@@ -256,14 +256,22 @@ def open_manifest(bucket: Bucket, statement: Statement) -> Manifest | Problem:
     name = layout.manifest_name(statement.version)
     try:
         found = bucket.read(name, limit_bytes=manifest.MAX_BYTES)
-        if found is None:
-            return Problem(name, f"is missing, though statement {statement.serial} names it", SYNC, "manifest")
-        digest = manifest.sha256(found[0])
-        if digest != statement.manifest_sha256:
-            signed = statement.manifest_sha256[:12]
-            what = f"has the digest {digest[:12]}…, but statement {statement.serial} signed {signed}…: altered"
-            return Problem(name, what, SYNC, "manifest")
-        content = manifest.parse(found[0])
+    except BadInput as error:
+        return Problem(name, error.message, error.remedy, "manifest")
+    if found is None:
+        return Problem(name, f"is missing, though statement {statement.serial} names it", SYNC, "manifest")
+    return judge_manifest(found[0], statement)
+
+
+def judge_manifest(data: bytes, statement: Statement) -> Manifest | Problem:
+    """The manifest in an object's bytes, or why it is not the one that was signed."""
+    name, digest = layout.manifest_name(statement.version), manifest.sha256(data)
+    if digest != statement.manifest_sha256:
+        signed = statement.manifest_sha256[:12]
+        what = f"has the digest {digest[:12]}…, but statement {statement.serial} signed {signed}…: altered"
+        return Problem(name, what, SYNC, "manifest")
+    try:
+        content = manifest.parse(data)
     except BadInput as error:
         return Problem(name, error.message, error.remedy, "manifest")
     if content.version != statement.version:
@@ -279,6 +287,11 @@ def _done_fault(bucket: Bucket, statement: Statement) -> str:
         return error.message
     if done is None:
         return f"is missing, so version {statement.version} is not known to be complete"
-    if done[0] != done_bytes(statement.version, statement.manifest_sha256):
+    return judge_done(done[0], statement)
+
+
+def judge_done(data: bytes, statement: Statement) -> str:
+    """What is wrong with the bytes of a version's .done, or empty."""
+    if data != done_bytes(statement.version, statement.manifest_sha256):
         return f"does not say what statement {statement.serial} says of version {statement.version}: altered"
     return ""

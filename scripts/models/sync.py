@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
-from scripts import audit, lease
-from scripts.errors import BadInput, Conflict, OpsError, Unreachable
+from scripts import lease
+from scripts.errors import BadInput, Conflict, OpsError
 from scripts.models import (
     compare,
     flight,
@@ -25,6 +25,7 @@ from scripts.models import (
     leftovers,
     manifest,
     publish,
+    retention,
     shelf,
     statements,
     transfer,
@@ -34,8 +35,10 @@ from scripts.models.flight import ALONE, Flight, Landed, Share
 from scripts.models.gather import Gathered, Order
 from scripts.models.leftovers import Leftovers
 from scripts.models.manifest import Manifest
+from scripts.models.outcome import Noted, Outcome, SyncResult, audited
 from scripts.models.progress import Pace
 from scripts.models.publish import Publisher
+from scripts.models.retention import Retain, Tidied
 from scripts.models.sources.base import Resolved, Source
 from scripts.models.statements import Problem, Reading, Trusted
 from scripts.settings.types import Kind, ModelSpec, TrustedKey
@@ -52,29 +55,7 @@ WAIT_S = 1800.0
 # How many published versions are searched for files that need no download.
 SEARCHED_VERSIONS = 5
 
-Outcome = Literal["published", "reactivated", "up_to_date", "held", "placed"]
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class SyncResult:
-    """What a sync did. version and serial are the active ones afterwards (empty and 0 when there is none).
-
-    outcome: published (a new version), reactivated (a new statement for a whole version under broken ones), up_to_date,
-    held, placed (this task's share of the files; another task publishes). upstream_bytes: model bytes received;
-    reused_bytes: bytes that were in the bucket already.
-    """
-
-    changed: bool
-    version: str
-    serial: int
-    upstream_bytes: int
-    reused_bytes: int
-    moved: tuple[Moved, ...]
-    seconds: float
-    outcome: Outcome
-    hold: holds.Hold | None = None
-    problems: tuple[Problem, ...] = ()
 
 
 def sync(
@@ -93,71 +74,33 @@ def sync(
     min_serial: int = 0,
     wait_s: float = WAIT_S,
     lease_ttl_s: float = LEASE_TTL_S,
+    accept: bool = False,
+    retain: Retain | None = None,
 ) -> SyncResult:
     """Make the active version hold the models of the settings; changed is False when it does already or a hold is set.
 
     tell: hears the pace of the transfer. share: which task of an execution this is. execution: the job execution that
-    runs this, for the audit. wait_s: how long to wait for another sync, which
-    after it was killed still holds the lease for lease_ttl_s. Raises
+    runs this, for the audit. wait_s: how long to wait for another sync, which after it was killed still holds the lease
+    for lease_ttl_s. accept: take what tags name upstream now, where the settings fix no revision. retain: prune
+    afterwards, unless a hold is set. Raises
     BadInput, Refused (lease, unknown signing key), Conflict (somebody else committed), and what sources and bucket
     raise; the active version stays what it was then, and finished files are taken up by the next run.
     """
     _check_specs(specs)
     publish.check_signer(signer, keys)
-
-    def waiting(holder: lease.Holder) -> None:
-        say(f"another sync is at work ({holder.owner}, {holder.purpose}); waiting for it")
-
     purpose = f"sync of {environment}".removesuffix(" of ") + (f" ({execution})" if execution else "")
     hold = lease.hold(
-        bucket, shelf.LEASE, purpose, ttl_s=lease_ttl_s, wait_s=wait_s, on_wait=waiting, group=share.group
+        bucket, shelf.LEASE, purpose, ttl_s=lease_ttl_s, wait_s=wait_s, on_wait=_waiting(say), group=share.group
     )
     with hold as held:
-        serial = publish.next_serial(bucket, min_serial)
-        publisher = Publisher(bucket, signer, tuple(keys), held, serial)
-        run = _Sync(publisher, tuple(specs), sources, say, tell, share, min_serial)
-        return _audited(run, {"environment": environment, "command": command, "execution": execution})
+        publisher = Publisher(bucket, signer, tuple(keys), held, publish.next_serial(bucket, min_serial))
+        run = _Sync(publisher, tuple(specs), sources, say, tell, share, min_serial, accept, retain)
+        noted = Noted(bucket, environment, command, execution, run.specs, say)
+        return audited(noted, run.work, lambda: run.landed)
 
 
-def _audited(run: _Sync, noted: Mapping[str, str]) -> SyncResult:
-    """Run it and leave a record when it changed something or failed (unless the bucket itself is out of reach)."""
-    started_at = datetime.now(UTC)
-    try:
-        result = run.work(time.monotonic())
-    except Unreachable:
-        raise
-    except BaseException as error:
-        _record(run, noted, "failed", started_at, {"error": f"{type(error).__name__}: {error}"})
-        raise
-    if result.changed:
-        moved = [vars(item) for item in result.moved]
-        details = {"version": result.version, "serial": result.serial, "moved": moved}
-        _record(run, noted, result.outcome, started_at, details)
-    return result
-
-
-def _record(
-    run: _Sync, noted: Mapping[str, str], outcome: str, started_at: datetime, details: Mapping[str, Any]
-) -> None:
-    plan = {"title": "sync", "models": [f"{spec.name}: {spec.kind} {spec.source}" for spec in run.specs]}
-    try:
-        audit.record(
-            run.publisher.bucket,
-            command=noted["command"],
-            environment=noted["environment"],
-            plan=plan,
-            outcome=outcome,
-            started_at=started_at,
-            details={
-                **details,
-                "execution": noted["execution"],
-                "upstream_bytes": run.landed.upstream_bytes,
-                "reused_bytes": run.landed.reused_bytes,
-            },
-        )
-    except OpsError as error:
-        # What was done stands; a failed sync is about to say so itself.
-        run.say(f"the audit record could not be written: {error.message}")
+def _waiting(say: Say) -> Callable[[lease.Holder], None]:
+    return lambda holder: say(f"another sync is at work ({holder.owner}, {holder.purpose}); waiting for it")
 
 
 def _check_specs(specs: Sequence[ModelSpec]) -> None:
@@ -180,7 +123,10 @@ class _Sync:
     tell: Callable[[Pace], None]
     share: Share
     min_serial: int
+    accept: bool
+    retain: Retain | None
     landed: Landed = field(default_factory=lambda: Landed({}, 0, 0))
+    accepted: tuple[Moved, ...] = ()
     notes: list[Problem] = field(default_factory=list)
 
     def work(self, began: float) -> SyncResult:
@@ -192,7 +138,9 @@ class _Sync:
             if note is not None:
                 known = self._known()
                 left = leftovers.look(bucket, _newest(known))
-                return self._fly(note, self._resolve(None, note.revisions), began, known, left)
+                resolved = self._resolve(None, note.revisions)
+                self.accepted = compare.accepted(next(iter(known), None), resolved) if self.accept else ()
+                return self._fly(note, resolved, began, known, left)
         reading = gate.read(bucket, self.publisher.keys, min_serial=self.min_serial)
         self.notes.extend(reading.problems)
         for problem in reading.problems:
@@ -204,7 +152,11 @@ class _Sync:
             self.publisher.lease.leave(stay=False)
             self._mend(active)
             return self._result("held", active, (), began, hold)
-        resolved = self._resolve(self._meant(reading))
+        before = self._meant(reading)
+        resolved = self._resolve(before)
+        self.accepted = compare.accepted(before, resolved) if self.accept else ()
+        for tag in self.accepted:
+            self.say(f"{tag.source} moved upstream: {tag.published} → {tag.upstream}, accepted")
         moved = tuple(compare.moved_of(model) for model in resolved if model.moved_to)
         for tag in moved:
             self.say(f"{tag.source} moved upstream to {tag.upstream}; {tag.published} stays published")
@@ -220,9 +172,11 @@ class _Sync:
         return next(iter(history.signed_manifests(self.publisher.bucket, self.publisher.keys, limit=1)), None)
 
     def _resolve(self, before: Manifest | None, agreed: Mapping[str, str] | None = None) -> list[Resolved]:
-        """The revisions to publish; a model that was published before keeps its revision. agreed: those that the tasks
-        of this execution have agreed on."""
-        models = before.models if before is not None else ()
+        """The revisions to publish; a model that was published before keeps its revision, unless accept is asked.
+
+        agreed: those that the tasks of this execution have agreed on.
+        """
+        models = before.models if before is not None and not self.accept else ()
         pinned = {(model.name, model.kind, model.source): model.revision for model in models}
         known = {spec.name: pinned.get((spec.name, spec.kind, spec.source)) for spec in self.specs} | dict(agreed or {})
         return [self.sources[spec.kind].resolve(spec, known[spec.name]) for spec in self.specs]
@@ -339,6 +293,14 @@ class _Sync:
     def _received(self) -> int:
         return sum(source.received_bytes for source in self.sources.values())
 
+    def _tidy(self) -> Tidied:
+        if self.retain is None:
+            return Tidied()
+        tidied = retention.tidy(self.publisher.bucket, self.publisher.lease, self.publisher.keys, self.retain)
+        for version in tidied.removed:
+            self.say(f"removed the old version {version}")
+        return tidied
+
     def _result(
         self,
         outcome: Outcome,
@@ -347,8 +309,12 @@ class _Sync:
         began: float,
         hold: holds.Hold | None = None,
     ) -> SyncResult:
+        changed = outcome in ("published", "reactivated")
+        # Of several tasks one prunes: the one that published, else the first.
+        tidies = changed or (outcome == "up_to_date" and self.share.index == 0)
+        tidied = self._tidy() if tidies else Tidied()
         return SyncResult(
-            changed=outcome in ("published", "reactivated"),
+            changed=changed,
             version=trusted.version if trusted else "",
             serial=trusted.serial if trusted else 0,
             upstream_bytes=self.landed.upstream_bytes,
@@ -358,6 +324,8 @@ class _Sync:
             outcome=outcome,
             hold=hold,
             problems=tuple(self.notes),
+            accepted=self.accepted if outcome == "published" else (),
+            tidied=tidied,
         )
 
 

@@ -134,6 +134,7 @@ def _runtime(settings: Settings, trusted_keys: Keys, *, min_serial: int = 0, syn
         trusted_keys=tuple(keys.trust(settings).keys if trusted_keys is None else trusted_keys),
         on_miss=settings.cache.on_miss,
         wait_timeout_s=settings.cache.wait_timeout_s,
+        verify=settings.cache.verify,
         sync_job=settings.sync.job_name,
         signing_key=settings.signing_key,
         keep=settings.cache.keep,

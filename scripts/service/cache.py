@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from scripts import audit, lease
 from scripts.errors import BadInput, NotFound, OpsError
 from scripts.lease import Holder, Lease, Seen
-from scripts.models import gate, history, holds, layout, publish, repair, retention, rollback, shelf, signing
+from scripts.models import gate, history, holds, layout, publish, repair, retention, revisions, rollback, shelf, signing
 from scripts.models.holds import Holds
 from scripts.models.publish import Publisher
 from scripts.models.repair import Repair
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 # A sync that is at work is waited for: its version may be the one that is meant.
 WAIT_S = 600.0
 TTL_S = 15.0
-VERSION_NOTE = "modelshelf.dev/model-version"
 
 Say = Callable[[str], None]
 
@@ -123,22 +122,13 @@ def plan_prune(target: Target, keep: int = 0) -> Pruning:
         raise BadInput(f"--keep: found {keep}, expected 1 or more", "For example: --keep 3")
     keys = ownership.trusted_keys(target)
     number = keep or target.settings.cache.keep
-    return retention.prepare(target.bucket, keys, keep=number, live=_live(target))
+    return retention.prepare(target.bucket, keys, keep=number, live=revisions.live_versions(target.run))
 
 
 def prune(target: Target, todo: Pruning, again: Callable[[], Pruning], say: Say) -> int:
     """Remove what was planned; the bytes freed."""
     with _work(target, "cache.prune", todo.plan(), say, todo.seen.lease) as held:
         return retention.carry_out(target.bucket, held, shelf.settled(held, todo, again))
-
-
-def _live(target: Target) -> set[str]:
-    """The versions that revisions of the service name, or their templates pin."""
-    found = set()
-    for revision in target.run.list_revisions(target.name):
-        notes = revision.body.get("metadata", {}).get("annotations") or {}
-        found |= {notes.get(VERSION_NOTE, ""), revision.container_env.get("MODEL_CACHE_VERSION", "")}
-    return {version for version in found if layout.is_version(version)}
 
 
 def plan_repair(target: Target) -> Repair:

@@ -37,10 +37,11 @@ SHOWN_CHANGES = 20
 
 @dataclass(frozen=True)
 class Options:
-    """What the caller chose; sync None means what the environment says."""
+    """What the caller chose; sync None means what the environment says. accept: what tags name upstream by now."""
 
     service: str = target.DEFAULT_SERVICE
     sync: str | None = None
+    accept: bool = False
 
 
 def sync_mode(settings: Settings, chosen: str | None) -> SyncMode:
@@ -172,7 +173,9 @@ class Deployment:
             reason = planning.sync_reason(self.target, self.live, mode)
             if reason:
                 self.steps.talk.note(f"syncing: {reason}")
-                ran = publication.run_sync(self.target, self.steps.talk.progress, self.live.floor)
+                ran = publication.run_sync(
+                    self.target, self.steps.talk.progress, self.live.floor, accept=self.options.accept
+                )
                 if ran.changed:
                     self.done.append(Change(Action.RUN, f"job {self.target.job_name}", after=ran.execution))
                 self._live = observe.look(self.target)

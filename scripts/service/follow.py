@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from scripts.errors import Conflict, NotFound, OpsError
+from scripts.models.revisions import VERSION_NOTE
 from scripts.models.statements import Trusted
 from scripts.service import apply, instances, ownership, probe, readiness
-from scripts.service.cache import VERSION_NOTE
 from scripts.service.steps import Steps
 from scripts.service.target import Target
 

@@ -14,6 +14,7 @@ from scripts.cloud.run import Execution
 from scripts.errors import OpsError, Unreachable
 from scripts.models import publish
 from scripts.service.target import Target
+from scripts.settings.runtime import ACCEPT
 from scripts.units import bar, size
 
 TAIL = 6
@@ -25,7 +26,11 @@ CLOCK_SKEW = timedelta(minutes=5)
 
 @dataclass(frozen=True)
 class Published:
-    """What an execution of the sync job did; version and serial are the active ones afterwards."""
+    """What an execution of the sync job did; version and serial are the active ones afterwards.
+
+    accepted: name, source, published (the revision until then) and upstream (the one since) of each tag that was taken
+    as it is upstream. pruned: old versions that it removed.
+    """
 
     execution: str
     changed: bool
@@ -34,6 +39,8 @@ class Published:
     upstream_bytes: int
     reused_bytes: int
     seconds: float
+    accepted: tuple[Mapping[str, str], ...] = ()
+    pruned: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -47,26 +54,30 @@ class Published:
             ("manifest version", f"{self.version or 'unknown'}, serial {self.serial}"),
             ("pulled upstream", size(self.upstream_bytes)),
             ("reused", size(self.reused_bytes)),
+            *((f"accepted {tag['name']}", f"{tag['published']} → {tag['upstream']}") for tag in self.accepted),
+            *([("removed", ", ".join(self.pruned))] if self.pruned else []),
             ("seconds", f"{self.seconds:.1f}"),
         ]
 
     def as_json(self) -> dict[str, Any]:
         """The result of `invoke sync --json`."""
-        return {**vars(self), "seconds": round(self.seconds, 3)}
+        told = {"accepted": [dict(tag) for tag in self.accepted], "pruned": list(self.pruned)}
+        return {**vars(self), **told, "seconds": round(self.seconds, 3)}
 
 
-def run_sync(target: Target, say: Callable[[str], None], floor: int = 0) -> Published:
+def run_sync(target: Target, say: Callable[[str], None], floor: int = 0, *, accept: bool = False) -> Published:
     """Execute the sync job and wait for its end.
 
     floor: the lowest serial that the service accepts; the job is told where its own count would stay below, as in a
-    bucket that was made anew.
+    bucket that was made anew. accept: it takes what tags name upstream now.
 
     Raises OpsError with the execution's last log lines when it fails, Unreachable when it does not end in time.
     """
     target.cloud.prepare_upstreams(say)
     began, started_at = time.monotonic(), datetime.now(UTC) - CLOCK_SKEW
     behind = 0 < publish.next_serial(target.bucket) < floor
-    execution = target.run.run_job(target.job_name, {"MODEL_MIN_SERIAL": str(floor)} if behind else None)
+    told = ({"MODEL_MIN_SERIAL": str(floor)} if behind else {}) | ({ACCEPT: "1"} if accept else {})
+    execution = target.run.run_job(target.job_name, told)
     say(f"execution {execution.name} started")
     sync = target.settings.sync
     timeout_s = sync.timeout_s * (sync.max_retries + 1) + SLACK_S
@@ -90,6 +101,8 @@ def published(execution: str, record: dict[str, Any] | None, seconds: float) -> 
         upstream_bytes=int(details.get("upstream_bytes") or 0),
         reused_bytes=int(details.get("reused_bytes") or 0),
         seconds=seconds,
+        accepted=tuple(details.get("accepted") or ()),
+        pruned=tuple(details.get("pruned") or ()),
     )
 
 
@@ -106,7 +119,8 @@ def _moved(target: Target, tag: Mapping[str, str]) -> str:
     place = f"models[].revision in environments/{target.environment}.yaml"
     return (
         f"{tag['source']} names {tag['upstream'][:19]}… upstream by now; {tag['published'][:19]}… stays published. "
-        f"To take the new one set {place} to {tag['upstream']}"
+        f"To take the new one run ./dev invoke cache.sync --accept --env {target.environment}, "
+        f"or set {place} to {tag['upstream']}"
     )
 
 

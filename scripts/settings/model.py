@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from scripts.errors import NotFound, Refused
 from scripts.settings import fields, project
 from scripts.settings.fields import Frozen, Whole, expect
-from scripts.settings.types import Kind, ModelSpec, OnMiss
+from scripts.settings.types import Kind, ModelSpec, OnMiss, Verify
 
 
 class Section(BaseModel):
@@ -114,6 +114,9 @@ class Cache(Section):
     privately, or fail."""
     wait_timeout_s: Annotated[int, Whole(1, 239, "seconds, less than Cloud Run's 240 s for a start")] = 180
     """Seconds an instance waits for a version before it gives up."""
+    verify: Annotated[Verify, expect("one of metadata, full")] = "metadata"
+    """What an instance compares before it serves: sizes and checksums that the bucket tells, or in full the SHA-256 of
+    every byte that it sees, which takes as long as reading the models."""
 
 
 class Model(Section):

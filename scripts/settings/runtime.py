@@ -9,17 +9,19 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from scripts.errors import BadInput
-from scripts.settings.types import KINDS, ON_MISS, ModelSpec, OnMiss, TrustedKey
+from scripts.settings.types import KINDS, ON_MISS, VERIFY, ModelSpec, OnMiss, TrustedKey, Verify
 
 T = TypeVar("T")
 
+# Tells one execution of the sync job to take what tags name upstream now; never rendered into the job itself.
+ACCEPT = "MODEL_SYNC_ACCEPT"
 # Every variable that rendering may write; an environment file may not define them again under `env`.
 MANAGED = frozenset({
     "OLLAMA_MODELS", "OLLAMA_NOPRUNE", "SENTENCE_TRANSFORMERS_HOME", "HUGGINGFACE_HUB_CACHE", "HF_HUB_CACHE",
     "HF_HUB_OFFLINE", "HF_HUB_DISABLE_XET", "MODEL_CACHE_PATH", "SHARED_MODEL_VOLUME_ENABLED", "MODEL_CACHE_VERSION",
     "MODEL_MIN_SERIAL", "MODEL_CACHE_BUCKET", "MODEL_SPECS", "MODEL_TRUSTED_KEYS", "MODEL_ON_MISS",
-    "MODEL_WAIT_TIMEOUT_S", "MODEL_SYNC_JOB", "MODEL_SYNC_MODE", "MODEL_SIGNING_KEY", "MODEL_CACHE_KEEP",
-    "MODELSHELF_ENV", "MODELSHELF_REGION", "GOOGLE_CLOUD_PROJECT",
+    "MODEL_WAIT_TIMEOUT_S", "MODEL_SYNC_JOB", "MODEL_SYNC_MODE", "MODEL_SYNC_ACCEPT", "MODEL_SIGNING_KEY",
+    "MODEL_CACHE_KEEP", "VERIFY", "MODELSHELF_ENV", "MODELSHELF_REGION", "GOOGLE_CLOUD_PROJECT",
 })  # fmt: skip
 # Set by Cloud Run (or its stand-in) in every container.
 PLATFORM = frozenset({
@@ -34,8 +36,8 @@ class Runtime:
     """Settings and platform facts as one container sees them.
 
     pinned_version: MODEL_CACHE_VERSION, empty = follow the statements. signing_key and keep are told only to a
-    container that publishes (the sync job; the service with on_miss=publish). port and all fields after it come from
-    the platform; endpoint is the stand-in's address, None on Google Cloud.
+    container that publishes (the sync job; the service with on_miss=publish), accept to one execution of the job. port
+    and all fields after it come from the platform; endpoint is the stand-in's address, None on Google Cloud.
     """
 
     environment: str
@@ -50,10 +52,12 @@ class Runtime:
     trusted_keys: tuple[TrustedKey, ...] = ()
     on_miss: OnMiss = "trigger"
     wait_timeout_s: int = 180
+    verify: Verify = "metadata"
     sync_job: str = ""
     signing_key: str = ""
     keep: int = 3
     sync_mode: bool = False
+    accept: bool = False
     ollama_models: Path = Path("/models/ollama")
     sbert_home: Path = Path("/models/sbert")
     port: int = 8080
@@ -94,7 +98,7 @@ def to_environ(runtime: Runtime) -> dict[str, str]:
     if runtime.publishes:
         environ |= {"MODEL_SIGNING_KEY": runtime.signing_key, "MODEL_CACHE_KEEP": str(runtime.keep)}
     if runtime.sync_mode:
-        return {"MODEL_SYNC_MODE": "1"} | environ
+        return {"MODEL_SYNC_MODE": "1"} | ({ACCEPT: "1"} if runtime.accept else {}) | environ
     return environ | {
         "MODEL_CACHE_PATH": str(runtime.mount_path),
         "OLLAMA_MODELS": str(runtime.ollama_models),
@@ -105,6 +109,7 @@ def to_environ(runtime: Runtime) -> dict[str, str]:
         "MODEL_MIN_SERIAL": str(runtime.min_serial),
         "MODEL_ON_MISS": runtime.on_miss,
         "MODEL_WAIT_TIMEOUT_S": str(runtime.wait_timeout_s),
+        "VERIFY": runtime.verify,
         "MODEL_SYNC_JOB": runtime.sync_job,
         # A starting Ollama deletes what no manifest of its own names; the store is shared and read-only.
         "OLLAMA_NOPRUNE": "1",
@@ -130,10 +135,12 @@ def from_environ(environ: Mapping[str, str]) -> Runtime:
         trusted_keys=read.items("MODEL_TRUSTED_KEYS", _key, "key_id and public_pem", ()),
         on_miss=cast(OnMiss, on_miss),
         wait_timeout_s=read.number("MODEL_WAIT_TIMEOUT_S", 180, least=1),
+        verify=cast(Verify, read.choice("VERIFY", VERIFY, "metadata")),
         sync_job=environ.get("MODEL_SYNC_JOB", ""),
         signing_key=environ.get("MODEL_SIGNING_KEY", ""),
         keep=read.number("MODEL_CACHE_KEEP", 3, least=1),
         sync_mode=read.flag("MODEL_SYNC_MODE", False),
+        accept=read.flag(ACCEPT, False),
         ollama_models=read.path("OLLAMA_MODELS", mount / "ollama"),
         sbert_home=read.path("SENTENCE_TRANSFORMERS_HOME", mount / "sbert"),
         **_platform(read),

@@ -7,9 +7,11 @@ from typing import Literal
 
 Kind = Literal["ollama", "huggingface"]
 OnMiss = Literal["trigger", "publish", "wait", "private", "fail"]
+Verify = Literal["metadata", "full"]
 
 KINDS: tuple[Kind, ...] = ("ollama", "huggingface")
 ON_MISS: tuple[OnMiss, ...] = ("trigger", "publish", "wait", "private", "fail")
+VERIFY: tuple[Verify, ...] = ("metadata", "full")
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from scripts.tasks import sync
 from scripts.tasks._command import begin, command
 
 if TYPE_CHECKING:
@@ -62,6 +63,17 @@ def verify(c: Any, env: str = "", full: bool = False, version: str = "", json: b
     screen.rows(found.title, found.rows())
     screen.result(found.as_json())
     return found.exit_code
+
+
+@command(name="sync", help=sync.ACCEPT)
+def sync_models(
+    c: Any, env: str = "", service: str = "tabular", accept: bool = False, dry_run: bool = False, json: bool = False
+) -> int:
+    """Run the sync job now: the same as `sync`.
+
+    A tag that moved upstream stays at the published revision until somebody accepts it.
+    """
+    return sync.carry_out(env, service, accept, dry_run, json)
 
 
 _ROLLBACK = {

@@ -214,7 +214,7 @@ def requests(
 @command(
     help={
         "on": "which calls: a pattern of Google's method ids, like storage.objects.insert",
-        "kind": "reset, 503, 429, stall, truncate, lost-reply, slow or 412-after-success",
+        "kind": "reset, 503, 429, 403, 403-quota, stall, truncate, lost-reply, slow or 412-after-success",
         "nth": "the first matching call that it hits, counted from now (1)",
         "count": "how often it happens: a number (1), or forever (the default with --every and --probability)",
         "every": "from the nth on, hit each K-th matching call",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -26,6 +26,10 @@ class Trouble:
     times: int = 1
 
 
+Headers = list[tuple[str, str]]
+Alter = Callable[[str, int, Headers, bytes], tuple[int, Headers, bytes]]
+
+
 class Proxy:
     """The proxy's address, what is to go wrong, and what passed through."""
 
@@ -33,6 +37,9 @@ class Proxy:
         self.target = urlsplit(target)
         self.troubles: list[Trouble] = []
         self.seen: list[str] = []
+        # Another answer than the stand-in's: path, status, headers, body → the same but for the path.
+        self.alter: Alter = lambda path, status, headers, data: (status, headers, data)
+        self.authorized: list[str] = []
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
 
@@ -52,6 +59,8 @@ class Proxy:
             def any(self) -> None:
                 how = proxy.match(self.command, self.path)
                 proxy.seen.append(f"{self.command} {self.path} {how}".rstrip())
+                if "authorization" in self.headers:
+                    proxy.authorized.append(self.path)
                 size = int(self.headers.get("content-length") or 0)
                 if how == "cut":
                     self.rfile.read(size // 2)
@@ -65,7 +74,7 @@ class Proxy:
                 if how == "lost":
                     self.close_connection = True
                     return
-                self.answer(status, headers, data)
+                self.answer(*proxy.alter(self.path, status, headers, data))
 
             def forward(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
                 upstream = http.client.HTTPConnection(proxy.target.hostname or "", proxy.target.port, timeout=30)

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scripts import lease
 from scripts.errors import ExitCode
 from scripts.settings.types import ModelSpec
 
@@ -287,49 +286,6 @@ def test_help_is_plain_text(world: Any) -> None:
     assert told.startswith("usage: python -m scripts.container [start|sync]")
     with pytest.raises(json.JSONDecodeError):
         json.loads(told)
-
-
-def test_a_miss_starts_the_sync_job_and_waits_for_what_it_publishes(world: Any) -> None:
-    spec = world.model()
-    job = world.job(world.runtime(spec, sync_mode=True))
-    child = world.start(world.runtime(spec, on_miss="trigger", sync_job=job, wait_timeout_s=100))
-    (started,) = [child.until("sync job started")]
-    child.until("trusted version found")
-    world.mirror()
-    info = child.ready()
-    assert (decision(child)["reason"], info["serial"]) == ("no_trusted_version", 1)
-    executions = world.run.list_executions(job)
-    assert [execution.name for execution in executions] == [started["execution"]]
-    assert child.stop() == 0
-    second = world.start(world.runtime(spec, on_miss="trigger", sync_job=job))
-    second.ready()
-    assert decision(second)["cache_hit"] is True
-    assert second.stop() == 0
-    assert len(world.run.list_executions(job)) == 1
-
-
-def test_a_sync_job_that_fails_ends_the_wait_early_and_is_named(world: Any) -> None:
-    spec = world.model()
-    job = world.job(world.runtime(spec, sync_mode=True, signing_key="file:/nowhere/signing.pem"))
-    child = world.start(world.runtime(spec, on_miss="trigger", sync_job=job, wait_timeout_s=200))
-    assert child.end() == ExitCode.FAILED
-    (started,) = child.named("sync job started")
-    assert f"execution {started['execution']} of {job} failed" in failure(child)["error"]
-    assert "invoke logs --job" in failure(child)["remedy"]
-
-
-def test_an_execution_that_runs_already_is_not_doubled(world: Any) -> None:
-    spec = world.model()
-    job = world.job(world.runtime(spec, sync_mode=True))
-    with lease.hold(world.bucket, "publish", "a test that keeps the job waiting"):
-        running = world.run.run_job(job).name
-        child = world.start(world.runtime(spec, on_miss="trigger", sync_job=job, wait_timeout_s=100))
-        assert child.until("the sync job is running already")["execution"] == running
-    child.until("trusted version found")
-    assert len(world.run.list_executions(job)) == 1
-    world.mirror()
-    child.ready()
-    assert child.stop() == 0
 
 
 @pytest.mark.full

@@ -6,6 +6,8 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ import pytest
 from scripts import lease
 from scripts.errors import ExitCode
 from scripts.models import gate
+from scripts.settings.types import ModelSpec
+from tests.cloud.proxy import Headers, troubled
 from tests.conftest import StandIn
 from tests.faults import faulty
 
@@ -147,3 +151,107 @@ def kill(execution: str, index: int) -> None:
         assert time.monotonic() < deadline, f"task {index} of {execution} did not start"
         time.sleep(0.02)
     os.kill(pid, signal.SIGKILL)
+
+
+Answer = tuple[int, Headers, bytes]
+
+
+def other_bytes(path: str, status: int, headers: Headers, data: bytes) -> Answer:
+    """An upstream that serves something else than it announces."""
+    return status, headers, bytes([data[0] ^ 1]) + data[1:] if "/upstream/blobs/" in path and data else data
+
+
+def half(path: str, status: int, headers: Headers, data: bytes) -> Answer:
+    """An upstream that takes half of each file for the whole."""
+    if "/upstream/blobs/" not in path:
+        return status, headers, data
+    return 200, [each for each in headers if each[0].lower() != "content-range"], data[: len(data) // 2]
+
+
+def climbing(path: str, status: int, headers: Headers, data: bytes) -> Answer:
+    """A hub that names a file outside of its repository."""
+    return status, headers, data.replace(b'"config.json"', b'"../config.json"') if "/api/models/" in path else data
+
+
+@contextmanager
+def upstream(world: Any, standin: Any, alter: Callable[..., Answer]) -> Iterator[dict[str, str]]:
+    """Another upstream in front of the stand-in; variables of a container that uses it."""
+    with troubled(world.url) as proxy:
+        proxy.alter = lambda *answer: alter(answer[0], *_leading_to(proxy.url)(*answer))
+        yield {"MODELSHELF_ENDPOINT": proxy.url}
+
+
+def withdrawn(world: Any, standin: Any) -> Any:
+    return upstream(
+        world, standin,
+        lambda path, status, headers, data: (404, [], b"{}") if "/upstream/" in path else (status, headers, data),
+    )  # fmt: skip
+
+
+@contextmanager
+def refused(world: Any, standin: Any, kind: str, **options: Any) -> Iterator[dict[str, str]]:
+    """The bucket refuses to take anything; the lease of publishers is not meant."""
+    with faulty(standin, "storage.objects.*", kind, bucket=world.name, count="forever", **options) as fault:
+        yield {}
+        assert fault.fired
+
+
+# What goes wrong, how the job ends, what it says, what its remedy says.
+Ways = Callable[[Any, Any], Any]
+FAILURES: dict[str, tuple[Ways, ExitCode, str, str]] = {
+    "the model is gone upstream": (withdrawn, ExitCode.REFUSED, "404", "source"),
+    "other bytes than announced": (lambda w, s: upstream(w, s, other_bytes), ExitCode.FAILED, "sha256", "upstream"),
+    "half of a file": (lambda w, s: upstream(w, s, half), ExitCode.FAILED, "bytes", ""),
+    "names that climb": (lambda w, s: upstream(w, s, climbing), ExitCode.FAILED, "../config.json", "Do not use"),
+    "no permission from the first call": (lambda w, s: refused(w, s, "403"), ExitCode.UNREACHABLE, "", "role"),
+    "no permission from the 15th call": (lambda w, s: refused(w, s, "403", nth=15), ExitCode.UNREACHABLE, "", "role"),
+    "no permission to sign off": (
+        lambda w, s: refused(w, s, "403", object="statements/2*"), ExitCode.UNREACHABLE, "statements/2", "role",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_whatever_fails_is_told_and_the_published_version_serves(world: Any, common_standin: Any, name: str) -> None:
+    way, code, words, remedy = FAILURES[name]
+    version = world.publish(world.model())
+    hub = {"kind": "huggingface", "name": f"acme/{world.name}", "files": {"config.json": 50, "weights": 5000}}
+    world.control("/_local/upstreams/tags", hub)
+    tag = {"kind": "ollama", "name": f"library/{world.name}", "tag": "2", "size_bytes": 60_000, "seed": 7}
+    world.control("/_local/upstreams/tags", tag)
+    specs = (
+        ModelSpec("hub", "huggingface", f"acme/{world.name}"), ModelSpec("second", "ollama", f"library/{world.name}:2"),
+    )  # fmt: skip
+    with way(world, common_standin) as more:
+        child = world.start(world.runtime(*specs, sync_mode=True), "sync", **more)
+        assert child.end() == code, child.entries
+    word = last_word(child)
+    assert (word["message"], word["severity"]) == ("model sync failed", "ERROR")
+    assert words in word["error"] and remedy in word["remedy"]
+    assert "stack" not in word
+    reading = gate.read(world.bucket, (world.key,))
+    assert reading.trusted is not None and reading.problems == ()
+    assert (reading.trusted.version, reading.trusted.serial) == (version, 1)
+    assert world.sync(*specs)["changed"] is True
+
+
+def test_a_redirect_to_another_host_carries_no_token(world: Any) -> None:
+    spec = world.model()
+    with troubled(world.url) as registry, troubled(world.url) as elsewhere:
+        other = elsewhere.url.replace("127.0.0.1", "localhost")
+        registry.alter = _leading_to(other)
+        child = world.start(world.runtime(spec, sync_mode=True), "sync", MODELSHELF_ENDPOINT=registry.url)
+        assert child.end() == 0, child.entries
+        assert any("/manifests/" in path for path in registry.authorized)
+        assert any("/upstream/blobs/" in line for line in elsewhere.seen)
+        assert elsewhere.authorized == []
+
+
+def _leading_to(other: str) -> Any:
+    def alter(path: str, status: int, headers: Headers, data: bytes) -> Answer:
+        moved = [
+            (key, f"{other}/{value.split('/', 3)[3]}" if key.lower() == "location" else value) for key, value in headers
+        ]
+        return status, moved if "/blobs/sha256" in path else headers, data
+
+    return alter

@@ -63,6 +63,8 @@ UPLOADS: list[tuple[str, dict[str, Any], Any, bool]] = [
     ("reset", {"after_bytes": 100_000}, BROKEN, False),
     ("503", {}, exceptions.ServiceUnavailable, False),
     ("429", {"retry_after_s": 2}, exceptions.TooManyRequests, False),
+    ("403", {}, exceptions.Forbidden, False),
+    ("403-quota", {}, exceptions.Forbidden, False),
     ("truncate", {}, BROKEN, True),
     ("truncate", {"after_bytes": 0}, BROKEN, True),
     ("lost-reply", {}, BROKEN, True),
@@ -244,7 +246,10 @@ def test_a_fault_that_could_not_happen_says_so(shared_standin: Any, bucket: Any)
 def test_the_xml_api_says_it_in_xml(shared_standin: Any, bucket: Any) -> None:
     _put(bucket, "x", b"x")
     url = f"{shared_standin.url}/{bucket.name}/x"
-    for kind, code in (("503", "ServiceUnavailable"), ("429", "SlowDown"), ("412-after-success", "PreconditionFailed")):
+    for kind, code in (
+        ("503", "ServiceUnavailable"), ("429", "SlowDown"), ("412-after-success", "PreconditionFailed"),
+        ("403", "AccessDenied"), ("403-quota", "QuotaExceeded"),
+    ):  # fmt: skip
         with faulty(shared_standin, "storage.xml.objects.get", kind) as fault:
             answer = requests.get(url, timeout=TIMEOUT_S)
             assert f"<Code>{code}</Code>" in answer.text and answer.status_code == int(kind[:3])

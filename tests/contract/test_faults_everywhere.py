@@ -17,7 +17,7 @@ BATCH = "multipart/mixed; boundary=x"
 # kind → what a client sees: a status, that the connection broke, that nothing came, or that the answer was cut off
 SEEN: dict[str, Any] = {
     "reset": "reset", "503": 503, "429": 429, "stall": "silence", "truncate": "cut", "lost-reply": "reset",
-    "slow": "whole", "412-after-success": 412,
+    "slow": "whole", "412-after-success": 412, "403": 403, "403-quota": 403,
 }  # fmt: skip
 DONE = ("truncate", "lost-reply", "slow", "412-after-success")
 
@@ -66,7 +66,7 @@ def test_every_way_in(shared_standin: Any, bucket: Any, kind: str) -> None:
     assert bucket.blob("new").exists() == bucket.blob("copy").exists() == (kind in DONE)
 
 
-@pytest.mark.parametrize("kind", ["503", "429", "412-after-success", "lost-reply", "reset", "stall"])
+@pytest.mark.parametrize("kind", ["503", "429", "403", "412-after-success", "lost-reply", "reset", "stall"])
 def test_parts_of_a_batch(shared_standin: Any, bucket: Any, kind: str) -> None:
     for name in "ab":
         bucket.blob(name).upload_from_string(name)

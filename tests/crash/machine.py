@@ -17,9 +17,10 @@ from scripts.cloud.storage import open_bucket
 from scripts.errors import Conflict, NotFound, OpsError, Refused
 from scripts.models import gate, holds, layout, repair, retention, rollback, shelf
 from scripts.models.manifest import Manifest
+from scripts.models.outcome import SyncResult
 from scripts.models.publish import Publisher
 from scripts.models.statements import Trusted
-from scripts.models.sync import SyncResult, sync
+from scripts.models.sync import sync
 from scripts.service import cache
 from tests.crash.killing import PROJECT, mount
 from tests.crash.ledger import Ledger, digests, expire

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.models import signing
-from tests.crash import killing, scenes
+from tests.crash import killing, steady
 from tests.crash.beside import Reader
 from tests.crash.killing import End
 from tests.crash.ledger import expire
@@ -98,7 +98,7 @@ def warm(make: Callable[[], Scene]) -> None:
 
 def main(url: str, folder: Path, readers: bool) -> None:
     """Play all scenes."""
-    scenes.steady()
+    steady.steady()
     key = signing.make_key(folder / "keys")
     signer = signing.load_signer(f"file:{folder / 'keys' / signing.PRIVATE_NAME}")
     run = secrets.token_hex(4)

@@ -9,14 +9,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from scripts.cloud import storage_parts
 from scripts.cloud.storage import Bucket, open_bucket
-from scripts.models import crew, holds, layout, publish, repair, retention, rollback, shelf, spans
-from scripts.models import sync as syncing
+from scripts.models import holds, layout, publish, repair, retention, rollback, shelf
 from scripts.models.flight import Share
+from scripts.models.outcome import SyncResult
 from scripts.models.publish import Publisher
+from scripts.models.retention import Retain
 from scripts.models.statements import Trusted
-from scripts.models.sync import SyncResult
 from scripts.service import cache
 from scripts.settings.types import ModelSpec
 from tests.crash.killing import PROJECT
@@ -26,7 +25,6 @@ from tests.models.support import World
 # Far longer than a test: no heartbeat falls among the calls that are counted; dead leases are made to lapse.
 TTL_S = 600.0
 LARGE, SMALL = b"large " * 50_000, b"weights " * 200
-SPAN_BYTES = 128 << 10  # three of them in the large file
 
 
 def target(world: World) -> Any:
@@ -183,6 +181,31 @@ class LastTask(Second):
 
     def command(self, world: World) -> SyncResult:
         return self.task(world, 2)
+
+
+class Pruning(Second):
+    """A sync that publishes another version, and removes the oldest of those that no longer count."""
+
+    name = "sync that prunes"
+    points = 6
+
+    def found(self) -> None:
+        self.publish(1)
+        self.publish(2)
+        self.before = self.publish(3)
+        self.number = 3
+
+    def command(self, world: World) -> SyncResult:
+        retain = Retain(retention.LEAST, lambda: ())
+        return world.sync(specs=self.specs(self.number), lease_ttl_s=TTL_S, wait_s=0.0, retain=retain)
+
+    def again(self) -> None:
+        versions = sorted(self.ledger.versions)
+        for version in versions[: len(versions) - 2]:  # these two and the new one are kept
+            self.ledger.versions.pop(version)
+        super().again()
+        left = sorted(info.name for info in self.world.bucket.list(layout.MANIFESTS))
+        assert len(left) == 2 * retention.LEAST, left
 
 
 class Unchanged(Scene):
@@ -361,27 +384,9 @@ class Pin(Scene):
 
 
 # The longest ones first, so that none of them is left for the end.
-SCENES: tuple[Callable[..., Scene], ...] = (Second, LastTask, First, Unchanged, Held, Back, Prune, Mend, Pin)
+SCENES: tuple[Callable[..., Scene], ...] = (Pruning, Second, LastTask, First, Unchanged, Held, Back, Prune, Mend, Pin)
 
 
 def on(world: World, bucket: Bucket) -> World:
     """The same world seen through other connections."""
     return replace(world, bucket=bucket, said=[])
-
-
-# What lets a command make the same calls at every point: no heartbeats, one call after the other, one version searched
-# however many there are. The large file goes through parts and a tree of compositions as those of gigabytes do.
-STEADY: tuple[tuple[Any, str, object], ...] = (
-    (cache, "TTL_S", TTL_S),
-    (cache, "WAIT_S", 0.0),
-    (syncing, "SEARCHED_VERSIONS", 1),
-    (crew, "CONNECTIONS", 1),
-    (spans, "SPAN_BYTES", SPAN_BYTES),
-    (storage_parts, "MAX_SOURCES", 2),
-)
-
-
-def steady() -> None:
-    """Set all of that in a process that does nothing else."""
-    for module, name, value in STEADY:
-        setattr(module, name, value)

@@ -12,7 +12,7 @@ import pytest
 from scripts.errors import OpsError
 from scripts.models import signing, verify
 from tests.conftest import StandIn
-from tests.crash import scenes
+from tests.crash import steady
 from tests.crash.killing import MANY
 from tests.crash.ledger import expire
 from tests.crash.scenes import Back, First, Scene, Second
@@ -36,7 +36,7 @@ FAULTS: dict[str, dict[str, Any]] = {
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Parts of the large file, and no heartbeat among the calls."""
-    for module, name, value in scenes.STEADY:
+    for module, name, value in steady.STEADY:
         monkeypatch.setattr(module, name, value)
     yield
 

@@ -14,7 +14,7 @@ from requests.adapters import HTTPAdapter
 from scripts.cloud.storage import open_bucket
 from scripts.errors import OpsError
 from scripts.models import layout, signing
-from scripts.models.sync import SyncResult
+from scripts.models.outcome import SyncResult
 from tests.conftest import StandIn
 from tests.crash.killing import MANY, PROJECT, mount
 from tests.crash.ledger import expire

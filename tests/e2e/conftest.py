@@ -69,10 +69,10 @@ class House:
     def json(self, *arguments: str, code: int = 0, **environ: str) -> Any:
         return json.loads(self.invoke(*arguments, "--json", code=code, **environ).stdout)
 
-    def request(self, path: str, body: Any = None) -> Any:
+    def request(self, path: str, body: Any = None, timeout_s: float = 60) -> Any:
         data = None if body is None else json.dumps(body).encode()
         call = urllib.request.Request(self.url + path, data, {"content-type": "application/json"})
-        with urllib.request.urlopen(call, timeout=60) as answer:
+        with urllib.request.urlopen(call, timeout=timeout_s) as answer:
             return json.load(answer)
 
     def close(self) -> None:

@@ -12,9 +12,10 @@ from scripts.cloud.storage import Bucket, open_bucket
 from scripts.errors import NotFound
 from scripts.models import manifest, signing, statements
 from scripts.models.manifest import Manifest, Model, ModelFile
+from scripts.models.outcome import SyncResult
 from scripts.models.sources.base import RemoteFile, Resolved
 from scripts.models.statements import Problem, Statement, Trusted
-from scripts.models.sync import SyncResult, sync
+from scripts.models.sync import sync
 from scripts.settings.types import Kind, ModelSpec, TrustedKey
 
 CHUNK = 1 << 20

@@ -12,9 +12,9 @@ from scripts import audit, lease
 from scripts.errors import OpsError, Refused
 from scripts.models import flight, gate, layout, publish
 from scripts.models.flight import Share
+from scripts.models.outcome import SyncResult
 from scripts.models.shelf import LEASE
 from scripts.models.sources.base import RemoteFile, Resolved
-from scripts.models.sync import SyncResult
 from scripts.models.transfer import Wanted
 from tests.crash.ledger import expire
 from tests.models.support import SPECS, FolderSource, World, blob, hub_files, ollama_files

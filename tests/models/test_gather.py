@@ -10,8 +10,8 @@ import pytest
 from scripts.models import gate, layout
 from scripts.models.flight import Share
 from scripts.models.gather import contents
+from scripts.models.outcome import SyncResult
 from scripts.models.sources.base import RemoteFile, Resolved
-from scripts.models.sync import SyncResult
 from scripts.models.transfer import wanted_objects
 from tests.models.support import SPECS, VERSION, World
 

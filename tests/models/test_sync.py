@@ -15,8 +15,8 @@ import pytest
 from scripts import audit, lease, process
 from scripts.errors import BadInput, Conflict, NotFound, OpsError, Refused
 from scripts.models import gate, holds, layout, publish, signing, statements
+from scripts.models.outcome import SyncResult
 from scripts.models.shelf import LEASE
-from scripts.models.sync import SyncResult
 from scripts.settings.types import ModelSpec
 from tests.models.support import BadSource, World, blob, hub_files, ollama_files
 from tests.models.test_statements import read, twice_published

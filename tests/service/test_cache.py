@@ -89,7 +89,8 @@ def test_pins_keep_keys_tell_and_repairs_mend(twice: tuple[Settings, str, str], 
         upkeep.pin("", keep=True)(settings, listener, False)
     kept = dict(Pruner(settings, 1).kept())
     assert "pinned" in kept[first]
-    assert "named by a live revision" in kept[first]
+    assert "named by a live revision" in kept[second]
+    assert "named by a live revision" not in kept[first]  # its revision gets no traffic any more
     upkeep.pin(first, keep=False)(settings, listener, False)
     assert "pinned" not in dict(Pruner(settings, 1).kept())[first]
     done = Pruner(settings, 1).carry_out(listener).as_json()

@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from scripts.errors import NotFound, OpsError
+from scripts.errors import BadInput, NotFound, OpsError
 from scripts.models import signing, statements
 from scripts.service import deploy, inventory, observe, status, sync, target
 from scripts.service.deploy import Options
 from scripts.service.target import Target
 from tests.conftest import StandIn
+from tests.faults import faulty
 from tests.service.conftest import Listener, Make
 
 pytestmark = pytest.mark.process
@@ -73,6 +74,77 @@ def test_a_tag_that_moved_is_told_and_changes_nothing(make: Make, shared_standin
     assert (second.changed, second.version) == (False, first.version)
     (told,) = [note for note in listener.notes if "stays published" in note]
     assert told.endswith(f"models[].revision in environments/local.yaml to {upstream}")
+
+
+def test_a_tag_that_moved_is_accepted_when_it_is_asked_for(
+    make: Make, shared_standin: StandIn, listener: Listener
+) -> None:
+    settings = make(service=TABULAR)
+    first = sync.sync(settings, "tabular", listener)
+    published = observe.models(target.reach(settings)).reading.trusted
+    assert published is not None
+    old = published.manifest.models[0].revision
+    planned = sync.plan_sync(settings, "tabular", accept=True).changes
+    assert [change.target for change in planned] == ["job tabular-model-sync"]
+    tag = {"kind": "ollama", "name": "library/synthetic", "tag": "tiny", "size_bytes": 100_002}
+    new = shared_standin.post("/_local/upstreams/tags", tag)["revision"]
+    plan = sync.plan_sync(settings, "tabular", accept=True)
+    (change,) = [item for item in plan.changes if item.target == "model synthetic"]
+    assert (change.path, change.before, change.after) == ("revision", old, new)
+    assert not any(item.target == "model synthetic" for item in sync.plan_sync(settings, "tabular").changes)
+
+    done = sync.sync(settings, "tabular", Listener(), accept=True)
+    assert done.changed and done.version > first.version
+    assert [(tag["published"], tag["upstream"]) for tag in done.accepted] == [(old, new)]
+    assert ("accepted synthetic", f"{old} → {new}") in done.rows()
+    active = observe.models(target.reach(settings)).reading.trusted
+    assert active is not None and active.manifest.models[0].revision == new
+    again = sync.sync(settings, "tabular", Listener(), accept=True)
+    assert (again.changed, again.upstream_bytes, again.accepted) == (False, 0, ())
+    assert sync.sync(settings, "tabular", Listener()).version == done.version  # the job itself accepts nothing
+
+    fixed = [model.model_dump() | {"revision": old, "files": []} for model in settings.models]
+    pinned = make(models=fixed)
+    for refused in (sync.plan_sync, lambda s, n, **more: sync.sync(s, n, Listener(), **more)):
+        with pytest.raises(BadInput, match=r"fixes the revision of every model \(synthetic\)"):
+            refused(pinned, "tabular", accept=True)
+    new = shared_standin.post("/_local/upstreams/tags", tag | {"tag": "other"})["revision"]
+    other = {"name": "other", "kind": "ollama", "source": "library/synthetic:other", "revision": "", "size_gb": 0.001}
+    told = Listener()
+    mixed = sync.sync(make(models=[*fixed, other]), "tabular", told, accept=True)
+    assert any("leaves alone" in note and "synthetic" in note for note in told.notes)
+    active = observe.models(target.reach(settings)).reading.trusted
+    assert mixed.changed and active is not None
+    assert {model.name: model.revision for model in active.manifest.models} == {"synthetic": old, "other": new}
+
+
+def test_the_job_prunes_what_no_live_revision_names(make: Make, listener: Listener) -> None:
+    model = {"kind": "ollama", "source": "library/synthetic:tiny", "revision": "", "size_gb": 0.001}
+    made = [deploy.deploy(make(service=TABULAR), Options(), listener).manifest_version]
+    for name in ("two", "three", "four"):
+        done = sync.sync(make(models=[{"name": name, **model}]), "tabular", Listener())
+        made.append(done.version)
+        assert done.pruned == ()  # the service still runs on the first one
+    deploy.deploy(make(), Options(), Listener())
+    done = sync.sync(make(models=[{"name": "five", **model}]), "tabular", Listener())
+    assert done.pruned == (made[0], made[1]) and ("removed", f"{made[0]}, {made[1]}") in done.rows()
+    left = [version.name for version in inventory.survey(target.reach(make())).versions]
+    assert left == [done.version, made[3], made[2]]
+
+
+def test_a_job_that_may_not_see_the_revisions_removes_nothing(
+    make: Make, shared_standin: StandIn, listener: Listener
+) -> None:
+    model = {"kind": "ollama", "source": "library/synthetic:tiny", "revision": "", "size_gb": 0.001}
+    for name in ("one", "two", "three"):
+        sync.sync(make(service=TABULAR, models=[{"name": name, **model}]), "tabular", listener)
+    with faulty(shared_standin, "run.namespaces.revisions.list", "403", count="forever"):
+        told = Listener()
+        done = sync.sync(make(models=[{"name": "four", **model}]), "tabular", told)
+    assert done.changed and done.pruned == ()
+    (warning,) = [note for note in told.notes if "no old version was removed" in note]
+    assert "roles/run.viewer" in warning
+    assert len(inventory.survey(target.reach(make())).versions) == 4
 
 
 def test_other_files_of_a_model_are_synced_by_the_next_deploy(make: Make, listener: Listener) -> None:

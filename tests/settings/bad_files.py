@@ -97,6 +97,7 @@ BAD_VALUES = [
     ("  capacity_gb: 20", "  capacity_gb: 20Gi", "found '20Gi', expected a number of gigabytes"),
     ("  capacity_gb: 20", "  capacity_gb: .inf", "found .inf, on which YAML readers disagree, expected a number of gigabytes"),
     ("  capacity_gb: 20", "  capacity_gb: 0", "found 0, expected a number of gigabytes above 0"),
+    ("  verify: metadata", "  verify: all", "found 'all', expected one of metadata, full"),
     ("  on_miss: trigger", "  on_miss: pull", "found 'pull', expected one of trigger, publish, wait, private, fail"),
     ("  wait_timeout_s: 180", "  wait_timeout_s: 240", "found 240, expected a whole number from 1 to 239 (seconds, less than"),
     ("  wait_timeout_s: 180", "  wait_timeout_s: 3m", "found '3m', expected a whole number"),

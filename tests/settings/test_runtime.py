@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from scripts.errors import BadInput
 from scripts.settings.runtime import MANAGED, PLATFORM, Runtime, from_environ, to_environ
-from scripts.settings.types import KINDS, ON_MISS, ModelSpec, TrustedKey
+from scripts.settings.types import KINDS, ON_MISS, VERIFY, ModelSpec, TrustedKey
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), min_size=1, max_size=30)
 SPECS = st.builds(
@@ -38,18 +38,20 @@ def service_runtime(**changes: Any) -> Runtime:
     keys=st.lists(KEYS, max_size=2).map(tuple),
     enabled=st.booleans(),
     on_miss=st.sampled_from(ON_MISS),
+    verify=st.sampled_from(VERIFY),
     serial=NUMBERS,
     version=st.one_of(st.just(""), TEXT),
     project=TEXT,
 )
 @settings(max_examples=60, deadline=None)
 def test_a_service_reads_back_what_was_written(
-    models: Any, keys: Any, enabled: bool, on_miss: Any, serial: int, version: str, project: str
+    models: Any, keys: Any, enabled: bool, on_miss: Any, verify: Any, serial: int, version: str, project: str
 ) -> None:
     written = service_runtime(
-        models=models, trusted_keys=keys, enabled=enabled, on_miss=on_miss, min_serial=serial, pinned_version=version,
-        project=project, mount_path=Path("/m"), ollama_models=Path("/m/o"), sbert_home=Path("/m/s"), sync_job="sync",
-        wait_timeout_s=7, keep=5 if on_miss == "publish" else 3, signing_key="k" if on_miss == "publish" else "",
+        models=models, trusted_keys=keys, enabled=enabled, on_miss=on_miss, verify=verify, min_serial=serial,
+        pinned_version=version, project=project, mount_path=Path("/m"), ollama_models=Path("/m/o"),
+        sbert_home=Path("/m/s"), sync_job="sync", wait_timeout_s=7, keep=5 if on_miss == "publish" else 3,
+        signing_key="k" if on_miss == "publish" else "",
     )  # fmt: skip
     assert from_environ(to_environ(written)) == written
 
@@ -117,6 +119,7 @@ def test_without_an_endpoint_it_is_google_cloud() -> None:
         ("MODEL_WAIT_TIMEOUT_S", "4m", "found '4m', expected a whole number from 1"),
         ("PORT", "70000", "found '70000', expected a whole number from 1 to 65535"),
         ("SHARED_MODEL_VOLUME_ENABLED", "maybe", "found 'maybe', expected true or false"),
+        ("VERIFY", "none", "found 'none', expected one of metadata, full"),
         ("MODEL_ON_MISS", "retry", "found 'retry', expected one of trigger, publish, wait, private, fail"),
         ("OLLAMA_MODELS", "models/ollama", "found 'models/ollama', expected an absolute path"),
         ("MODEL_SPECS", "{}", "found '{}', expected a JSON list of objects with name, kind, source"),

@@ -19,6 +19,8 @@ KINDS = {
     "reset": "the connection is reset (RST) before anything was done, or after so many bytes",
     "503": "refused with 503 before anything was done",
     "429": "refused with 429 before anything was done",
+    "403": "refused with 403 before anything was done: the caller lacks a permission",
+    "403-quota": "refused with 403 before anything was done: a quota is used up",
     "stall": "the connection is held open in silence, until the client leaves or for delay_s",
     "truncate": "the answer announces all of its bytes, and ends before they are sent",
     "lost-reply": "carried out, then the connection is reset without an answer",

@@ -106,9 +106,9 @@ class Gate:
     async def _faulty(self, call: Call, shot: Shot, handler: Carry) -> Response:
         fault = shot.fault
         match fault.kind:
-            case "503" | "429":
+            case "503" | "429" | "403" | "403-quota":
                 shot.fire()
-                return refusal(int(fault.kind), call.operation, fault)
+                return refusal(int(fault.kind[:3]), call.operation, fault)
             case "lost-reply":
                 return await self._lost(call, shot, handler)
             case "412-after-success":
