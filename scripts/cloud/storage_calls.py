@@ -97,10 +97,12 @@ def understand(error: Exception, what: str, place: str) -> Failure | None:
         return for_response(int(error.code or 0), _reason(error), message, error.response, what, place)
     if isinstance(error, InvalidResponse):
         response = error.response
-        return for_response(int(response.status_code), "", response_message(response), response, what, place)
+        return for_response(
+            int(response.status_code), _told(response), response_message(response), response, what, place
+        )
     if isinstance(error, requests.HTTPError) and error.response is not None:
         answer = error.response
-        return for_response(answer.status_code, "", response_message(answer), answer, what, place)
+        return for_response(answer.status_code, _told(answer), response_message(answer), answer, what, place)
     if isinstance(error, DataCorruption):
         return Failure(Unreachable(f"cannot {what}: the bytes do not fit their checksum", AGAIN), transient=True)
     if isinstance(error, (auth.DefaultCredentialsError, auth.RefreshError)):
@@ -152,7 +154,15 @@ def response_message(response: Any) -> str:
 def _reason(error: Any) -> str:
     details = error.errors
     first = details[0] if isinstance(details, (list, tuple)) and details else None
-    return str(first.get("reason", "")) if isinstance(first, dict) else ""
+    return str(first.get("reason", "")) if isinstance(first, dict) else _told(error.response)
+
+
+def _told(response: Any) -> str:
+    """Google's word for the failure in an answer's body: uploads' errors carry it nowhere else."""
+    try:
+        return str(response.json()["error"]["errors"][0]["reason"])
+    except (AttributeError, ValueError, KeyError, TypeError, IndexError):
+        return ""
 
 
 def _retry_after_s(response: Any) -> float | None:

@@ -185,10 +185,12 @@ class _Sync:
         """Nothing to pull: mend the copies, and put a new statement on top of any that did not hold up (of several
         tasks the first does)."""
         self.publisher.lease.leave(stay=False)
-        if self.share.index:
-            return self._result("up_to_date", active, moved, began)
         self._clean()
-        if self.publisher.serial > max(active.serial + 1, self.min_serial) and self._covered(active):
+        if (
+            self.share.index == 0
+            and self.publisher.serial > max(active.serial + 1, self.min_serial)
+            and self._covered(active)
+        ):
             trusted = publish.commit(
                 self.publisher,
                 active.manifest,

@@ -205,6 +205,9 @@ FAILURES: dict[str, tuple[Ways, ExitCode, str, str]] = {
     "names that climb": (lambda w, s: upstream(w, s, climbing), ExitCode.FAILED, "../config.json", "Do not use"),
     "no permission from the first call": (lambda w, s: refused(w, s, "403"), ExitCode.UNREACHABLE, "", "role"),
     "no permission from the 15th call": (lambda w, s: refused(w, s, "403", nth=15), ExitCode.UNREACHABLE, "", "role"),
+    "the quota is used up": (
+        lambda w, s: refused(w, s, "403-quota", object="ollama/*"), ExitCode.FAILED, "quota", "raise the quota",
+    ),
     "no permission to sign off": (
         lambda w, s: refused(w, s, "403", object="statements/2*"), ExitCode.UNREACHABLE, "statements/2", "role",
     ),
