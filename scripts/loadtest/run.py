@@ -106,13 +106,13 @@ class Test:
         verb = "POST" if self.body else "GET"
         stages = ", then ".join(stage.told() for stage in self.schedule.stages)
         warm_up = f" (the first {self.schedule.warm_up_s:g} s warm up)" if self.schedule.warm_up_s else ""
-        load = f"{verb} {self.subject.url}{self.subject.path} {self.schedule.requests} times: {stages}{warm_up}"
+        load = f"{self.schedule.requests} requests: {stages}{warm_up}"
         further = Change(Action.RUN, "start", after=f"{self.missing} further instances of {self.subject.revision}")
         return Plan(
             f"load test of {self.subject.service} on {self.settings.environment}",
             (
                 *([further] if self.missing else []),
-                Change(Action.RUN, "load", after=load),
+                Change(Action.RUN, f"{verb} {self.subject.url}{self.subject.path}", after=load),
                 Change(Action.CREATE, f"report in {self.place}"),
                 Change(Action.CREATE, f"audit record in bucket {self.settings.cache.bucket}"),
             ),
