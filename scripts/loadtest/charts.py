@@ -117,7 +117,7 @@ def percentiles(latency: Histogram) -> Chart:
     across = tuple(
         Tick(100 * -math.log10(1 - percent / 100) / nines, f"{percent:g} %")
         for percent in _NINES
-        if -math.log10(1 - percent / 100) <= nines
+        if -math.log10(1 - percent / 100) <= nines + 1e-9
     )
     return Chart((Line("latency", "t0", _path(points), _area(points)),), across, _latencies(axis))
 

@@ -111,7 +111,9 @@ class Evidence:
                 (f"no start entry tells whether these instances started on a hit: {', '.join(silent)}", MISSES)
             )
         if self.misses:
-            reasons = ", ".join(sorted({each.reason or "no reason" for each in self.witnesses if not each.cache_hit}))
+            reasons = ", ".join(
+                sorted({each.reason or "no reason" for each in self.witnesses if each.cache_hit is False})
+            )
             found.append((f"{self.misses} of {len(self.witnesses)} instances started on a miss ({reasons})", MISSES))
         if self.upstream_bytes:
             found.append((self._pulled(), MISSES))

@@ -118,10 +118,12 @@ def ramps(text: str) -> list[Stage]:
 
 def duration_s(text: str, option: str, *, zero: bool = False) -> float:
     """A time like 30s, 500ms or 1m30s in seconds. Raises BadInput naming the option."""
+    if zero and text.strip() == "0":
+        return 0.0
     parts = _PART.findall(text)
     whole = "".join(number + unit for number, unit in parts)
     seconds = sum(float(number) * _UNITS_S[unit] for number, unit in parts)
-    if whole != text.strip() or not (parts or (zero and text == "0")) or not (seconds > 0 or zero):
+    if whole != text.strip() or not parts or not (seconds > 0 or zero):
         raise BadInput(
             f"{option}: found {text!r}, expected a time like 30s, 500ms or 1m30s", f"For example: {option} 30s"
         )

@@ -199,7 +199,7 @@ async def _exchange(session: aiohttp.ClientSession, job: Job) -> tuple[str, str]
             )
     except TimeoutError:
         return f"no answer within {job.timeout_s:g} s", ""
-    except (aiohttp.ClientError, OSError) as error:
+    except (aiohttp.ClientError, OSError, ValueError) as error:
         return getattr(error, "strerror", None) or type(error).__name__, ""
 
 
