@@ -2,8 +2,8 @@
 
 Run: python bench/loadtest.py --seconds 10 [--rate 5000] [--json]
 The server has one core, each generator in its turn the other. Against a null server that answers at once: requests a
-second, and how late an open model sends them. Against a server that stalls 2 s in every 10 s: what each reports as its
-p99. Locust is installed into .local/bench-locust when it is not there; wrk and oha are used where they are installed.
+second, and how late an open model sends them. Against a server that stalls 2 s in every 10 s: what each reports as p99.
+The others ask in a closed loop of 10 users or connections. Locust is installed into .local/bench-locust when it is not there; wrk and oha are used where they are installed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import contextlib
 import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -48,18 +49,22 @@ class Asker(FastHttpUser):
 
 @dataclass(frozen=True)
 class Found:
-    """What one generator did; -1: it does not tell, or was not asked. lag: how late requests left, p99."""
+    """What one generator did. per_cpu_s: per CPU second of its own, its start included: work beside it spoils that less.
+
+    lag_p99_ms: how late requests left; -1 for a closed loop, which has no time at which they were due.
+    """
 
     name: str
     model: str
     per_s: float
+    per_cpu_s: float
     lag_p99_ms: float
     stalled_p99_ms: float
 
     def line(self) -> str:
-        cells = [f"{value:.{digits}f}" if value >= 0 else "–" for value, digits in
-                 ((self.per_s, 0), (self.lag_p99_ms, 2), (self.stalled_p99_ms, 1))]  # fmt: skip
-        return f"  {self.name:<20}{self.model:<14}{cells[0]:>10} /s{cells[1]:>12} ms{cells[2]:>14} ms"
+        lag = f"{self.lag_p99_ms:.2f} ms" if self.lag_p99_ms >= 0 else "–"
+        rates = f"{self.per_s:>10.0f} /s{self.per_cpu_s:>10.0f} /CPU s"
+        return f"  {self.name:<20}{self.model:<8}{rates}{lag:>15}{self.stalled_p99_ms:>14.1f} ms"
 
 
 @dataclass(frozen=True)
@@ -75,14 +80,14 @@ class Report:
     def table(self) -> str:
         """The figures and their ratios as plain text."""
         ours, *others = self.found
-        head = f"  {'generator':<20}{'model':<14}{'null server':>13}{'send lag p99':>15}{'stalled, p99':>17}"
+        head = f"  {'generator':<20}{'model':<8}{'null server':>13}{'':>17}{'send lag p99':>15}{'stalled, p99':>17}"
         lines = [head, *(each.line() for each in self.found)]
-        lines.append(
-            f"  asked for {self.rate:g}/s, {100 * self.achieved:.1f} % left in time; kept up to {self.peak_rate:g}/s"
-        )
+        kept = f"it kept up to {self.peak_rate:g}/s" if self.peak_rate else "it did not keep that rate on this machine"
+        lines.append(f"  asked for {self.rate:g}/s, {100 * self.achieved:.1f} % left in time; {kept}")
         for each in others:
-            more, seen = max(ours.per_s, self.peak_rate) / each.per_s, ours.stalled_p99_ms / each.stalled_p99_ms
-            lines.append(f"  {each.name}: ours sends {more:.2f} of its rate, and sees {seen:.1f} times its stalled p99")
+            more, seen = ours.per_cpu_s / each.per_cpu_s, ours.stalled_p99_ms / each.stalled_p99_ms
+            ratios = f"{more:.2f} of its requests a CPU second, {seen:.1f} times its p99 of the stalled server"
+            lines.append(f"  modelshelf beside {each.name}: {ratios}")
         return "\n".join([*lines, *(f"  left out: {each}" for each in self.left_out)])
 
 
@@ -108,27 +113,26 @@ def measure(seconds: float, rate: float) -> Report:
     if len(CORES) > 1:
         os.sched_setaffinity(0, {CORES[0]})
     left_out: list[str] = []
-    others = {"wrk": _wrk, "oha": _oha}
-    tools = {name: shutil.which(name) or "" for name in others}
-    left_out += [f"{name} is not installed" for name, place in tools.items() if not place]
-    locust = _locust_program(left_out)
+    others = {"Locust": _locust, "wrk": _wrk, "oha": _oha}
+    tools = {"Locust": _locust_program(left_out)} | {name: shutil.which(name) or "" for name in ("wrk", "oha")}
+    left_out += [f"{name} is not installed" for name, place in tools.items() if not place and name != "Locust"]
     with _server(0.0, PERIOD_S) as null, _server(STALL_S, PERIOD_S) as stalled:
+        before_s = _cpu_s()
         per_s, achieved, lag_ms, _ = _ours(null, rate, seconds)
+        per_cpu_s = per_s * seconds / (_cpu_s() - before_s)
         peak = rate if achieved >= 0.99 and lag_ms < 5 else 0.0
         for higher in PEAKS:
             _, kept, late_ms, _ = _ours(null, higher, min(seconds, 5))
             peak = max(peak, higher if kept >= 0.99 and late_ms < 5 else 0.0)
         *_, p99_ms = _ours(stalled, 500, 2 * PERIOD_S)
-        found = [Found("modelshelf", "open", per_s, lag_ms, p99_ms)]
-        if locust:
-            counted, _ = _locust(locust, null, seconds)
-            _, p99_ms = _locust(locust, stalled, 2 * PERIOD_S)
-            found.append(Found(f"Locust, {USERS} users", "closed", counted, -1, p99_ms))
+        found = [Found("modelshelf", "open", per_s, per_cpu_s, lag_ms, p99_ms)]
         for name, place in tools.items():
             if place:
+                before_s = _cpu_s()
                 counted, _ = others[name](place, null, seconds)
+                spent_s = _cpu_s() - before_s
                 _, p99_ms = others[name](place, stalled, 2 * PERIOD_S)
-                found.append(Found(f"{name}, {USERS} connections", "closed", counted, -1, p99_ms))
+                found.append(Found(name, "closed", counted, counted * seconds / spent_s, -1, p99_ms))
     return Report(rate, achieved, peak, tuple(found), tuple(left_out))
 
 
@@ -139,6 +143,12 @@ def _ours(url: str, rate: float, seconds: float) -> tuple[float, float, float, f
     if done.errors:
         raise SystemExit(f"not every request was answered: {done.errors}")
     return done.rate, done.achieved, done.lag.at_ms(99), done.latency.at_ms(99)
+
+
+def _cpu_s() -> float:
+    """CPU seconds of all children that have ended; the servers have not."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _locust_program(left_out: list[str]) -> str:
