@@ -3,7 +3,8 @@
 Run: python bench/loadtest.py --seconds 10 [--rate 5000] [--json]
 The server has one core, each generator in its turn the other. Against a null server that answers at once: requests a
 second, and how late an open model sends them. Against a server that stalls 2 s in every 10 s: what each reports as p99.
-The others ask in a closed loop of 10 users or connections. Locust is installed into .local/bench-locust when it is not there; wrk and oha are used where they are installed.
+The others ask in a closed loop of 10 users or connections. Locust is installed into .local/bench-locust when it is not
+there; wrk and oha are used where they are installed.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Asker(FastHttpUser):
 
 @dataclass(frozen=True)
 class Found:
-    """What one generator did. per_cpu_s: per CPU second of its own, its start included: work beside it spoils that less.
+    """What one generator did. per_cpu_s: requests a CPU second of its own, its start included.
 
     lag_p99_ms: how late requests left; -1 for a closed loop, which has no time at which they were due.
     """
