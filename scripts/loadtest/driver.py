@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING, Any
 
@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 TIMEOUT_S = 30.0
 MOST_PROCESSES = 64
 _RATE_OF_A_PROCESS = 2000.0
-_START_S = 1.0  # until every process is up
+_START_TIMEOUT_S = 60.0
+_HEAD_START_S = 0.05  # until every process has heard when to begin
 _SPARE_S = 30.0
+AGAIN = "Run the same command again."
 
 Progress = Callable[[int, float], None]
 
@@ -62,27 +64,42 @@ def run(request: Request, schedule: Schedule, processes: int, progress: Progress
     """
     headers = {**request.headers, **({"content-type": "application/json"} if request.body else {})}
     method = "POST" if request.body else "GET"
-    start_at_s = time.time() + _START_S
     whole = Job(
-        request.url, method, headers, request.body, schedule.stages, schedule.warm_up_s, 0, processes, start_at_s,
-        TIMEOUT_S,
+        request.url, method, headers, request.body, schedule.stages, schedule.warm_up_s, 0, processes, TIMEOUT_S
     )  # fmt: skip
     lines: list[Mapping[str, Any]] = []
+    ready = threading.Semaphore(0)
     with contextlib.ExitStack() as stack:
         children = [stack.enter_context(_child(replace(whole, first=first))) for first in range(processes)]
-        pumps = [threading.Thread(target=_pump, args=(child, lines, progress), daemon=True) for child, _ in children]
+        pumps = [threading.Thread(target=_pump, args=(each, lines, ready, progress), daemon=True) for each in children]
         for pump in pumps:
             pump.start()
-        deadline = time.monotonic() + _START_S + schedule.duration_s + TIMEOUT_S + _SPARE_S
-        for (child, words), pump in zip(children, pumps, strict=True):
+        _begin(children, ready)
+        deadline = time.monotonic() + schedule.duration_s + TIMEOUT_S + _SPARE_S
+        for child, pump in zip(children, pumps, strict=True):
             pump.join(max(deadline - time.monotonic(), 0.1))
-            _check(None if pump.is_alive() else child.wait(), words)
+            _check(None if pump.is_alive() else child.process.wait(), child.words)
     return measurement.gather(lines, schedule.measured_s)
 
 
+@dataclass(frozen=True)
+class _Child:
+    """A process that works on a job: what it is told, and what it says in trouble."""
+
+    process: subprocess.Popen[bytes]
+    told: IO[bytes]
+    words: IO[bytes]
+
+    def tell(self, line: str) -> None:
+        """Give it a line; one that has ended needs none."""
+        with contextlib.suppress(BrokenPipeError):
+            self.told.write(line.encode() + b"\n")
+            self.told.flush()
+
+
 @contextlib.contextmanager
-def _child(job: Job) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
-    """A process that works on a job, and what it says in trouble; it ends with this block, whatever happens.
+def _child(job: Job) -> Iterator[_Child]:
+    """A process that works on a job; it ends with this block, whatever happens.
 
     Its stdin stays open meanwhile: should this process be killed, the system closes it, and the child ends too.
     """
@@ -90,25 +107,47 @@ def _child(job: Job) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
     with tempfile.TemporaryFile() as words, open(writing, "wb") as told:  # noqa: PTH123 (a descriptor)
         try:
             argv = [sys.executable, "-m", "scripts.loadtest.worker"]
-            child = process.spawn(argv, cwd=ROOT, stdin=reading, stderr=words)
+            child = _Child(process.spawn(argv, cwd=ROOT, stdin=reading, stderr=words), told, words)
         finally:
             os.close(reading)
         try:
-            told.write(job.as_json().encode() + b"\n")
-            told.flush()
-            yield child, words
+            child.tell(job.as_json())
+            yield child
         finally:
-            process.kill_group(child)
+            process.kill_group(child.process)
 
 
-def _pump(child: subprocess.Popen[bytes], lines: list[Mapping[str, Any]], progress: Progress) -> None:
-    assert child.stdout is not None
-    with child.stdout as stream:
+def _begin(children: Sequence[_Child], ready: threading.Semaphore) -> None:
+    """Let all begin at the same moment, once all are ready. Raises OpsError when one is not."""
+    for _ in children:
+        if not ready.acquire(timeout=_START_TIMEOUT_S):
+            raise OpsError(f"the load generator did not start within {_START_TIMEOUT_S:g} s", AGAIN)
+    for child in children:
+        code = child.process.poll()
+        if code is not None:
+            _check(code or 1, child.words)
+    start_at_s = time.time() + _HEAD_START_S
+    for child in children:
+        child.tell(repr(start_at_s))
+
+
+def _pump(child: _Child, lines: list[Mapping[str, Any]], ready: threading.Semaphore, progress: Progress) -> None:
+    """Gather what a process tells. One that ends before it is ready is waited for no longer either."""
+    waiting = True
+    assert child.process.stdout is not None
+    with child.process.stdout as stream:
         for raw in stream:
             line = json.loads(raw)
+            if "ready" in line:
+                waiting = False
+                ready.release()
+                continue
             lines.append(line)
             if "second" in line:
                 progress(int(line["second"]), Histogram(line["latency"]).at_ms(99))
+    if waiting:
+        child.process.wait()
+        ready.release()
 
 
 def _check(code: int | None, words: IO[bytes]) -> None:
@@ -119,4 +158,4 @@ def _check(code: int | None, words: IO[bytes]) -> None:
     said = words.read().decode(errors="replace").strip().splitlines()
     what = "did not end in time" if code is None else f"ended with {code}"
     why = process.redact(said[-1]) if said else "it said nothing"
-    raise OpsError(f"a process of the load generator {what}: {why}", "Run the same command again.")
+    raise OpsError(f"a process of the load generator {what}: {why}", AGAIN)

@@ -1,7 +1,8 @@
 """One process of the driver: sends its share of the requests when they are due, and tells what came of them.
 
-Reads a Job as one line of JSON on stdin, and ends when stdin does: a driver that was killed leaves no load behind.
-Writes one line of JSON for each second of the test once all its requests are answered, and a last one with the sums.
+Reads a Job as one line of JSON on stdin, says that it is ready, reads when to begin (seconds since the epoch), and ends
+when stdin does: a driver that was killed leaves no load behind. Writes one line of JSON for each second of the test once
+all its requests are answered, and a last one with the sums.
 Latency counts from the moment at which a request was due, not from when it was sent: a server that stalls cannot hide
 behind requests that waited for it (coordinated omission).
 """
@@ -38,7 +39,7 @@ Tell = Callable[[Mapping[str, Any]], None]
 
 @dataclass(frozen=True)
 class Job:
-    """What a process does. start_at_s: when the schedule begins, in seconds since the epoch; first, step: its share."""
+    """What a process does; first and step are its share of the schedule's requests."""
 
     url: str
     method: str
@@ -48,7 +49,6 @@ class Job:
     warm_up_s: float
     first: int
     step: int
-    start_at_s: float
     timeout_s: float
 
     def as_json(self) -> str:
@@ -90,12 +90,13 @@ class Second:
 
 
 class Worker:
-    """Sends one job's requests. tell is given what the module's docstring says, a line at a time."""
+    """Sends one job's requests from a moment on (seconds since the epoch); tell is given the lines, one at a time."""
 
-    def __init__(self, job: Job, tell: Tell, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, job: Job, start_at_s: float, tell: Tell) -> None:
         self._job = job
+        self._start_at_s = start_at_s
         self._tell = tell
-        self._clock = clock
+        self._clock = time.monotonic
         self._schedule = Schedule(job.stages, job.warm_up_s)
         self._seconds: dict[int, Second] = {}
         self._instances: dict[str, Answers] = {}
@@ -117,7 +118,7 @@ class Worker:
             connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False,
             trust_env=not self._job.url.startswith("http://"), headers=self._job.headers,
         ) as session:  # fmt: skip
-            self._began = self._clock() + self._job.start_at_s - time.time()
+            self._began = self._clock() + self._start_at_s - time.time()
             await self._send_all(session)
             if self._tasks:
                 await asyncio.wait(self._tasks)
@@ -215,16 +216,20 @@ def connections() -> int:
 
 def main() -> None:
     """Be one process of the driver."""
-    job = Job.of_json(sys.stdin.readline())
-    threading.Thread(target=_end_with_stdin, daemon=True).start()
+    import aiohttp  # noqa: F401 (whoever is ready has it)
+
+    job, loop = Job.of_json(sys.stdin.readline()), _loop()
 
     def tell(line: Mapping[str, Any]) -> None:
         sys.stdout.write(json.dumps(line) + "\n")
         sys.stdout.flush()
 
+    tell({"ready": True})
+    start_at_s = float(sys.stdin.readline())
+    threading.Thread(target=_end_with_stdin, daemon=True).start()
     gc.freeze()
-    with asyncio.Runner(loop_factory=_loop()) as runner:
-        runner.run(Worker(job, tell).run())
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(Worker(job, start_at_s, tell).run())
 
 
 def _end_with_stdin() -> None:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from scripts.errors import BadInput, OpsError
-from scripts.loadtest import driver, schedule
+from scripts.loadtest import driver, measurement, schedule
 from scripts.loadtest.driver import Request
-from scripts.loadtest.measurement import Measurement
-from scripts.loadtest.worker import Job
+from scripts.loadtest.measurement import Line, Measurement
+from scripts.loadtest.worker import Job, Worker
 from tests.conftest import ROOT, free_port
 from tests.loadtest.support import Server, serving
 
@@ -62,11 +64,24 @@ def test_a_stalled_server_cannot_hide_behind_requests_that_waited() -> None:
 @pytest.mark.process
 def test_requests_leave_though_the_server_stalls() -> None:
     """An open model: what is due during the stall arrives during the stall."""
-    with serving(1.0, 2.0) as server:
-        found = load(server.url, 50, 2.0, processes=1)
+    with serving(3.0, 4.0) as server:
+        found = load(server.url, 20, 4.0, processes=1)
     arrivals = [moment - server.arrivals[0] for moment in server.arrivals]
-    assert found.peak_in_flight > 25
-    assert sum(1.0 < moment < 2.0 for moment in arrivals) > 25
+    assert found.peak_in_flight > 20
+    assert sum(1.0 < moment < 4.0 for moment in arrivals) > 20
+
+
+@pytest.mark.process
+def test_latency_counts_from_when_a_request_was_due(server: Server) -> None:
+    """A generator that begins 5 s late sends at once what was due meanwhile, and none of it was answered in time."""
+    told: list[Line] = []
+    job = Job(server.url, "GET", {}, "", (schedule.Stage(10, 10, 6),), 0, 0, 1, 60)
+    asyncio.run(Worker(job, time.time() - 5, told.append).run())
+    found = measurement.gather(told, 6)
+    assert found.latency.count == 60
+    assert found.seconds[0].p50_ms > 4000 and found.seconds[2].p50_ms > 2000
+    assert found.lag.max_ms >= 5000
+    assert found.latency.mean_ms > found.lag.mean_ms
 
 
 @pytest.mark.process
@@ -99,10 +114,10 @@ def test_a_request_without_an_answer_ends(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.process
 def test_a_worker_ends_when_its_driver_is_gone(server: Server) -> None:
-    job = Job(server.url, "GET", {}, "", (schedule.Stage(5, 5, 600),), 0, 0, 1, time.time(), 5)
+    job = Job(server.url, "GET", {}, "", (schedule.Stage(5, 5, 600),), 0, 0, 1, 5)
     worker = subprocess.Popen([sys.executable, "-m", "scripts.loadtest.worker"], cwd=ROOT, stdin=subprocess.PIPE)
     assert worker.stdin is not None
-    worker.stdin.write(job.as_json().encode() + b"\n")
+    worker.stdin.write(f"{job.as_json()}\n{time.time()}\n".encode())
     worker.stdin.flush()
     deadline = time.monotonic() + 60
     while not server.arrivals:
@@ -111,6 +126,14 @@ def test_a_worker_ends_when_its_driver_is_gone(server: Server) -> None:
     assert worker.poll() is None
     worker.stdin.close()
     assert worker.wait(60) == 1
+
+
+@pytest.mark.process
+def test_a_process_that_cannot_start_is_told(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "ROOT", tmp_path)
+    with pytest.raises(OpsError, match=r"ended with 1: .*No module named 'scripts'"):
+        load(server.url, 10, 600)
+    assert server.arrivals == []
 
 
 def test_a_process_that_fails_is_told_with_its_last_words() -> None:
