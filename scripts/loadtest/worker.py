@@ -1,8 +1,8 @@
 """One process of the driver: sends its share of the requests when they are due, and tells what came of them.
 
 Reads a Job as one line of JSON on stdin, says that it is ready, reads when to begin (seconds since the epoch), and ends
-when stdin does: a driver that was killed leaves no load behind. Writes one line of JSON for each second of the test once
-all its requests are answered, and a last one with the sums.
+when stdin does: a driver that was killed leaves no load behind. Writes one line of JSON for each second of the test,
+once all its requests are answered, and a last one with the sums.
 Latency counts from the moment at which a request was due, not from when it was sent: a server that stalls cannot hide
 behind requests that waited for it (coordinated omission).
 """
