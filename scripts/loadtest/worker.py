@@ -228,6 +228,7 @@ def main() -> None:
     start_at_s = float(sys.stdin.readline())
     threading.Thread(target=_end_with_stdin, daemon=True).start()
     gc.freeze()
+    gc.set_threshold(50_000, 20, 100)  # requests leave hardly any cycles; looking for them cost 7 % (2026-11-30)
     with asyncio.Runner(loop_factory=loop) as runner:
         runner.run(Worker(job, start_at_s, tell).run())
 
