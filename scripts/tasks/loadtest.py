@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scripts.tasks._command import begin, command
+
+if TYPE_CHECKING:
+    from scripts.settings.model import Settings
+    from scripts.tasks._screen import Screen
 
 
 @command(
@@ -33,16 +37,19 @@ def loadtest(
 ) -> int:  # fmt: skip
     """Load a service, and prove that no model is pulled twice."""
     asked = {key: value for key, value in locals().items() if key not in ("c", "env", "dry_run", "yes", "json")}
+    return _carried_out(begin(env, json), asked, dry_run, yes)
+
+
+def _carried_out(begun: tuple[Screen, Settings], asked: dict[str, Any], dry_run: bool, yes: bool) -> int:
     from scripts.loadtest import run as domain
     from scripts.service.steps import Steps
     from scripts.tasks._screen import show_plan
 
-    screen, settings = begin(env, json)
+    screen, settings = begun
     test = domain.prepare(settings, domain.Options(**asked))
     if dry_run:
         return show_plan(screen, test.plan)
-    if test.asks:
-        screen.confirm(test.asks, yes)
+    screen.confirm(test.asks, yes or not test.asks)
     report = domain.run(test, Steps(screen))
     screen.rows(report.title, report.rows(), report.table())
     screen.result(report.as_json())
