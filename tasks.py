@@ -7,13 +7,14 @@ sys.dont_write_bytecode = False
 
 from invoke.collection import Collection  # noqa: E402
 
-from scripts.tasks import _usage, cache, deploy, doctor, local, logs, render, schedule, status, sync  # noqa: E402
+from scripts.tasks import _usage, cache, deploy, doctor, loadtest, local, logs, render, schedule, status, sync  # noqa: E402
 
 namespace = Collection(
     deploy.deploy,
     status.status,
     sync.sync,
     render.render,
+    loadtest.loadtest,
     logs.logs,
     doctor.doctor,
     cache=Collection.from_module(cache),

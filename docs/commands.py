@@ -54,6 +54,11 @@ DOCUMENTS: dict[str, tuple[str, ...]] = {
     ),
     "cache.unpin": PLANNED,
     "cache.verify": ("bucket", "version", "serial", "full", "files", "hashed_bytes", "problems[]"),
+    "loadtest": (
+        "environment", "service", "revision", "image_digest", "manifest_version", "passed", "failures[]", "rate",
+        "duration_s", "requests", "errors", "latency_ms", "send_lag_ms", "achieved", "thresholds[]", "instances",
+        "hits", "misses", "cold_starts", "upstream_bytes", "witnesses[]", "seconds[]", "histogram", "report",
+    ),
     "local.env": ("each variable and its value",),
     "local.fault": ("dry_run", "set[]", "or cleared[]"),
     "local.faults": ("faults[] (id, on, kind, nth, count, seen, fired, missed, left, …)",),

@@ -77,11 +77,24 @@ def recent(bucket: Bucket, since: datetime | float) -> list[dict[str, Any]]:
         match = _NAME.fullmatch(info.name)
         if match is None or match[1] < first:
             continue
-        data = bucket.read(info.name, limit_bytes=LIMIT_BYTES)
-        with contextlib.suppress(ValueError, TypeError, RecursionError):
-            if data is not None:
-                found.append({**json.loads(data[0]), "name": info.name})
+        each = _read(bucket, info.name)
+        if each is not None:
+            found.append(each)
     return found
+
+
+def newest(bucket: Bucket, command: str, **details: Any) -> dict[str, Any] | None:
+    """The newest record of a command whose details have these values, with its object name under "name", or None.
+
+    That a load test passed for an image, for example: newest(bucket, "loadtest", image_digest="sha256:…", passed=True).
+    """
+    for info in sorted(bucket.list(PREFIX), key=lambda info: info.name, reverse=True):
+        found = _read(bucket, info.name) if _NAME.fullmatch(info.name) else None
+        if found is not None and found.get("command") == command:
+            told = found.get("details")
+            if isinstance(told, dict) and all(key in told and told[key] == details[key] for key in details):
+                return found
+    return None
 
 
 def actor() -> str:
@@ -111,6 +124,15 @@ def commit() -> str:
             if ref == name:
                 return digest
     return ""
+
+
+def _read(bucket: Bucket, name: str) -> dict[str, Any] | None:
+    """A record with its object name; None for one that is gone or torn."""
+    data = bucket.read(name, limit_bytes=LIMIT_BYTES)
+    with contextlib.suppress(ValueError, TypeError, RecursionError):
+        if data is not None:
+            return {**json.loads(data[0]), "name": name}
+    return None
 
 
 def _clean(value: Any) -> Any:

@@ -76,7 +76,8 @@ def _python() -> Finding:
 
 def _packages() -> Finding:
     wanted = ("invoke", "rich", "pydantic", "yaml", "jinja2", "jsonschema", "google.cloud.storage", "googleapiclient",
-              "uvicorn", "starlette", "securesystemslib", "numpy", "tokenizers", "huggingface_hub")  # fmt: skip
+              "uvicorn", "starlette", "aiohttp", "hdrh", "securesystemslib", "numpy", "tokenizers",
+              "huggingface_hub")  # fmt: skip
     lacking = [name for name in wanted if not _importable(name)]
     found = f"missing: {', '.join(lacking)}" if lacking else "as in requirements.lock"
     remedy = "Run commands through ./dev, or: pip install --require-hashes -r requirements.lock"

@@ -97,6 +97,26 @@ class Cloud:
             str(item["id"]) for item in listed if item["project"] == self.project and item["state"] == "ready"
         )
 
+    def add_instances(self, service: str, count: int) -> bool:
+        """Have so many further instances of a service started, and wait until they are ready.
+
+        False where the platform alone decides how many there are (Google Cloud). Raises OpsError when one fails.
+        """
+        if self.endpoint is None:
+            return False
+        standin.add_instances(self.endpoint, service, count, self.project)
+        return True
+
+    def pulled_bytes(self) -> dict[str, int] | None:
+        """What each client has ever pulled of model files, as the upstreams count; None where they do not tell.
+
+        A client is an instance's id, or the name of an execution of the sync job.
+        """
+        if self.endpoint is None:
+            return None
+        clients = standin.call(self.endpoint, "/_local/upstreams")["by_client"]
+        return {str(name): int(count["bytes"]) for name, count in clients.items()}
+
     def prepare_upstreams(self, say: Callable[[str], None]) -> None:
         """Make the upstreams ready to be pulled from: the stand-in's first fetch the one real model that they serve.
 

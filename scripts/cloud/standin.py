@@ -28,6 +28,7 @@ NAME = "modelshelf-localcloud"
 ANSWER_TIMEOUT_S = 10.0
 START_TIMEOUT_S = 60.0
 CORPUS_TIMEOUT_S = 900.0
+SCALE_TIMEOUT_S = 300.0  # an instance may wait for a version until its startup probe gives up
 STOP_TIMEOUT_S = 25.0  # instances get 10 s between SIGTERM and SIGKILL
 UP = "Run: ./dev invoke local.up"
 ROOM = "Make room there, or name a folder you can write to: MODELSHELF_STATE=DIR"
@@ -161,6 +162,20 @@ def fetch_corpus(url: str, say: Callable[[str], None]) -> None:
             raise Unreachable(f"the model did not arrive within {CORPUS_TIMEOUT_S:g} s", "Run: ./dev invoke local.up")
         say("fetching the real model for the stand-in's upstreams, once (84 MB)")
         time.sleep(0.2)
+
+
+def add_instances(url: str, service: str, count: int, project: str = "") -> dict[str, Any]:
+    """Start further instances of a service (its name in Cloud Run): {"service", "revision", "started": [id, …]}.
+
+    Raises NotFound for an unknown service, OpsError when one does not become ready.
+    """
+    path = f"/_local/services/{service}/instances" + (f"?project={project}" if project else "")
+    told = call(url, path, {"count": count}, timeout_s=SCALE_TIMEOUT_S)
+    if told.get("problem"):
+        text = f"{told['ready']} of {count} further instances became ready: {told['problem']}"
+        raise OpsError(text, "Run: ./dev invoke logs --env ENV")
+    ids = [str(item["id"]) for item in told["instances"]]
+    return {"service": service, "revision": told["revision"], "started": ids}
 
 
 def log_lines(state: Path, count: int) -> list[str]:

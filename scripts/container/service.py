@@ -6,9 +6,10 @@ GET, POST /warmup    encodes one text; {"ms", "model", …}
 POST /embed          {"texts": [str, …]} -> {"embeddings": [[float, …], …], "model", "dimension", "manifest_version"}
 GET /info            what this instance is, what it decided at start, where its models are
 
-Problems answer {"error", "remedy"}: 400 for a bad body, 413 for a huge one, 501 when the reference encoder does not
-implement the configured model, 503 while it loads. An `ollama` binary in the image is never started: /info says
-whether the store holds what Ollama would look for, and that is all this service does with it.
+Every answer names its instance in x-modelshelf-instance. Problems answer {"error", "remedy"}: 400 for a bad body, 413
+for a huge one, 501 when the reference encoder does not implement the configured model, 503 while it loads. An `ollama`
+binary in the image is never started: /info says whether the store holds what Ollama would look for, and that is all
+this service does with it.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from starlette.routing import Route
 from scripts.container import encoder, logs, payload
 from scripts.container.stores import Served, Stores, describe
 from scripts.errors import BadInput, ExitCode, OpsError, Refused
-from scripts.settings.runtime import Runtime
+from scripts.settings.runtime import INSTANCE_HEADER, Runtime
 
 WARMUP_TEXT = "a text to warm up with"
 DRAIN_S = 5
@@ -229,9 +230,10 @@ def serve(runtime: Runtime, active: Active, environ: dict[str, str], began: floa
 
     listener = bind(runtime.port, runtime.bind)
     instance = Instance(runtime, active, environ, began)
+    identity = [(INSTANCE_HEADER, runtime.instance_id)] if runtime.instance_id else []
     config = uvicorn.Config(
         instance.app(), log_config=None, access_log=False, lifespan="on", server_header=False, date_header=False,
-        timeout_keep_alive=KEEP_ALIVE_S, timeout_graceful_shutdown=DRAIN_S,
+        timeout_keep_alive=KEEP_ALIVE_S, timeout_graceful_shutdown=DRAIN_S, headers=identity,
     )  # fmt: skip
     server = uvicorn.Server(config)
 

@@ -16,12 +16,12 @@ from typing import Any
 
 from scripts import audit
 from scripts.cloud import connect
+from scripts.cloud.instances import Instance
 from scripts.cloud.run import ServiceState
 from scripts.errors import BadInput, OpsError, Unreachable
 from scripts.lease import Holder, Lease
 from scripts.plan import Action, Change, Plan
 from scripts.service import apply, instances, observe, ownership, planning, probe, publication, readiness, target
-from scripts.service.instances import Instance
 from scripts.service.observe import Live
 from scripts.service.planning import SyncMode
 from scripts.service.publication import Published

@@ -1,46 +1,18 @@
-"""What instances say of themselves: the decision that each one logged at its start, and what it loaded."""
+"""The instances of a revision: who serves now, waiting for their decisions, and the table of them."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from scripts.cloud.logs import Entry, LogsClient, both, of_service
+from scripts.cloud.instances import Instance, read
 from scripts.cloud.retry import delays
 from scripts.service.target import Target
 from scripts.units import size
 
 SEEN_TIMEOUT_S = 15.0
-LIMIT = 10_000
 HEADERS = ("instance", "cache", "reason", "version", "serial", "loaded", "pulled")
 SHOWN = 10
-
-
-@dataclass(frozen=True)
-class Instance:
-    """One instance: its decision (hit or miss and why), the version it serves, and the bytes it read of it.
-
-    served_bytes: what it loaded from where its models are; upstream_bytes: what it pulled by itself (0 on a hit).
-    loaded: it has told what it loaded, be it nothing.
-    """
-
-    id: str
-    cache_hit: bool
-    reason: str
-    version: str
-    serial: int
-    served_bytes: int
-    upstream_bytes: int
-    started_at: str
-    loaded: bool = True
-
-    def cells(self) -> list[str]:
-        """The instance as a row of the table of instances."""
-        verdict = "hit" if self.cache_hit else "miss"
-        serial = str(self.serial) if self.version else ""
-        sizes = (size(self.served_bytes), size(self.upstream_bytes))
-        return [self.id[:12], verdict, self.reason, self.version or "none", serial, *sizes]
 
 
 def of_revision(target: Target, revision: str) -> list[Instance]:
@@ -71,40 +43,6 @@ def await_instances(target: Target, revision: str, count: int) -> list[Instance]
     raise AssertionError("delays() is endless")
 
 
-def read(logs: LogsClient, service: str, revision: str, since: str) -> list[Instance]:
-    """The instances of a revision that wrote their decision to the logs since a moment (RFC 3339), youngest first."""
-
-    def having(field: str) -> list[Entry]:
-        condition = both(of_service(service, revision), f"jsonPayload.{field}:*")
-        return logs.entries(condition, since=since, limit=LIMIT, newest_first=True)
-
-    served, pulled = (_sums(having(field), field) for field in ("served_bytes", "upstream_bytes"))
-    return summarize(having("cache_hit"), served, pulled)
-
-
-def summarize(decided: Iterable[Entry], served: dict[str, int], pulled: dict[str, int]) -> list[Instance]:
-    """Instances from their decisions (the last one of each counts) and the bytes by instance id."""
-    last: dict[str, Entry] = {}
-    for entry in sorted(decided, key=lambda item: item.timestamp):
-        if entry.instance:
-            last[entry.instance] = entry
-    instances = [
-        Instance(
-            id=name,
-            cache_hit=entry.fields.get("cache_hit") is True,
-            reason=str(entry.fields.get("reason") or ""),
-            version=str(entry.fields.get("manifest_version") or ""),
-            serial=int(entry.fields.get("serial") or 0),
-            served_bytes=served.get(name, 0),
-            upstream_bytes=pulled.get(name, 0),
-            started_at=entry.timestamp,
-            loaded=name in served,
-        )
-        for name, entry in last.items()
-    ]
-    return sorted(instances, key=lambda item: item.started_at, reverse=True)
-
-
 def table(instances: Sequence[Instance]) -> tuple[Sequence[str], list[list[str]]]:
     """Headers and rows for people: the youngest instances, and how many more there are."""
     rows = [instance.cells() for instance in instances[:SHOWN]]
@@ -113,10 +51,3 @@ def table(instances: Sequence[Instance]) -> tuple[Sequence[str], list[list[str]]
         hits = f"{sum(instance.cache_hit for instance in rest)} hits"
         rows.append([f"{len(rest)} more", hits, "", "", "", size(sum(item.served_bytes for item in rest)), ""])
     return HEADERS, rows
-
-
-def _sums(entries: Iterable[Entry], field: str) -> dict[str, int]:
-    sums: dict[str, int] = {}
-    for entry in entries:
-        sums[entry.instance] = sums.get(entry.instance, 0) + int(entry.fields.get(field) or 0)
-    return sums

@@ -8,13 +8,12 @@ from typing import Any
 
 from scripts.cloud import connect, standin
 from scripts.cloud.standin import Address
-from scripts.errors import BadInput, NotFound, OpsError, Unreachable
+from scripts.errors import BadInput, NotFound, Unreachable
 from scripts.service.steps import Steps, Talk
 from scripts.settings import load, project
 from scripts.settings.model import Settings
 
 MAX_INSTANCES = 50
-SCALE_TIMEOUT_S = 300.0  # an instance may wait for a version until its startup probe gives up
 
 
 def folder() -> Path:
@@ -88,10 +87,10 @@ def scale(service: str, count: int, settings: Settings | None = None) -> dict[st
         raise BadInput(f"--instances: found {count}, expected 1 to {MAX_INSTANCES}", "For example: --instances 1")
     url = _url()
     if settings is not None:
-        return _add(url, settings.service(service).cloud_run_name, count, settings.project)
+        return standin.add_instances(url, settings.service(service).cloud_run_name, count, settings.project)
     for name in (service, *_cloud_run_names(service)):
         with contextlib.suppress(NotFound):
-            return _add(url, name, count, _owner(url, name))
+            return standin.add_instances(url, name, count, _owner(url, name))
     raise NotFound(f"service {service!r} does not run in the stand-in", "Run: ./dev invoke local.status")
 
 
@@ -103,16 +102,6 @@ def _owner(url: str, service: str) -> str:
         text = f"several environments run a service {service!r}: projects {', '.join(projects)}"
         raise BadInput(text, "Say which one: --env NAME")
     return projects[0] if projects else ""
-
-
-def _add(url: str, name: str, count: int, project_id: str) -> dict[str, Any]:
-    path = f"/_local/services/{name}/instances" + (f"?project={project_id}" if project_id else "")
-    told = standin.call(url, path, {"count": count}, timeout_s=SCALE_TIMEOUT_S)
-    if told.get("problem"):
-        text = f"{told['ready']} of {count} further instances became ready: {told['problem']}"
-        raise OpsError(text, "Run: ./dev invoke logs --env ENV")
-    ids = [str(item["id"]) for item in told["instances"]]
-    return {"service": name, "revision": told["revision"], "started": ids}
 
 
 def _cloud_run_names(service: str) -> list[str]:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from scripts.cloud.instances import Instance
 from scripts.service import instances
-from scripts.service.instances import Instance
 from scripts.service.steps import Step
 from scripts.units import size
 

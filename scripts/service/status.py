@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from scripts.cloud.instances import Instance
 from scripts.cloud.run import Execution, ServiceState
 from scripts.errors import SYNC, AccessDenied, ExitCode
 from scripts.service import instances, observe, planning, probe, target
-from scripts.service.instances import Instance
 from scripts.service.observe import Live
 from scripts.service.target import Target
 from scripts.settings.model import Settings

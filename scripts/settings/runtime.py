@@ -23,6 +23,8 @@ MANAGED = frozenset({
     "MODEL_WAIT_TIMEOUT_S", "MODEL_SYNC_JOB", "MODEL_SYNC_MODE", "MODEL_SYNC_ACCEPT", "MODEL_SIGNING_KEY",
     "MODEL_CACHE_KEEP", "VERIFY", "MODELSHELF_ENV", "MODELSHELF_REGION", "GOOGLE_CLOUD_PROJECT",
 })  # fmt: skip
+# The header in which an instance says who it is, for whoever attributes answers to instances.
+INSTANCE_HEADER = "x-modelshelf-instance"
 # Set by Cloud Run (or its stand-in) in every container.
 PLATFORM = frozenset({
     "PORT", "K_SERVICE", "K_REVISION", "K_CONFIGURATION", "CLOUD_RUN_JOB", "CLOUD_RUN_EXECUTION",

@@ -99,7 +99,7 @@ def _devtools(told: Path) -> int:
 
 
 @contextlib.asynccontextmanager
-async def opened(port: int, url: str) -> AsyncIterator[Tab]:
+async def opened(port: int, url: str, ready: str = "!!document.getElementById('live')") -> AsyncIterator[Tab]:
     async with aiohttp.ClientSession() as session:
         async with session.put(f"http://127.0.0.1:{port}/json/new?about:blank") as answer:
             address = (await answer.json())["webSocketDebuggerUrl"]
@@ -109,7 +109,7 @@ async def opened(port: int, url: str) -> AsyncIterator[Tab]:
                 await tab.do(f"{domain}.enable")
             await tab.do("Emulation.setDeviceMetricsOverride", **PHONE)
             await tab.do("Page.navigate", url=url)
-            await tab.until("document.readyState === 'complete' && !!document.getElementById('live')")
+            await tab.until(f"document.readyState === 'complete' && {ready}")
             yield tab
 
 

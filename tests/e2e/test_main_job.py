@@ -182,3 +182,16 @@ def test_the_service_refuses_bad_questions(house: House, deployed: dict[str, Any
         with pytest.raises(urllib.error.HTTPError) as refused:
             house.request(EMBED, body)
         assert refused.value.code == 400
+
+
+def test_a_load_test_proves_that_nothing_is_pulled_twice(house: House, deployed: dict[str, Any]) -> None:
+    planned = house.json("loadtest", "--env", "local", "--dry-run", code=2)
+    assert planned["would_change"] and any("/embed" in each["target"] for each in planned["changes"])
+    easy = ("--env", "local", "--rate", "5", "--duration", "2s", "--warm-up", "0", "--send-lag", "60s")
+    found = house.json("loadtest", *easy, "--threshold", "p99<60s,errors<0.1%")
+    assert (found["passed"], found["requests"], found["upstream_bytes"]) == (True, 10, 0)
+    assert found["hits"] == len(found["witnesses"]) >= 3
+    assert "<title>Passed" in Path(found["report"], "report.html").read_text(encoding="utf-8")
+    told = house.invoke("loadtest", *easy, "--threshold", "max<1us", code=1)
+    assert "the threshold max<1us" in told.stderr and "→ Ask for less" in told.stderr
+    assert "verdict: failed" in told.stdout

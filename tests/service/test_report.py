@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from scripts.service.instances import Instance
+from scripts.cloud.instances import Instance
 from scripts.service.report import Report
 from scripts.service.steps import Step
 
