@@ -7,10 +7,23 @@ sys.dont_write_bytecode = False
 
 from invoke.collection import Collection  # noqa: E402
 
-from scripts.tasks import _usage, cache, deploy, doctor, local, logs, render, schedule, status, sync  # noqa: E402
+from scripts.tasks import (  # noqa: E402
+    _usage,
+    cache,
+    deploy,
+    doctor,
+    local,
+    logs,
+    render,
+    rollback,
+    schedule,
+    status,
+    sync,
+)
 
 namespace = Collection(
     deploy.deploy,
+    rollback.rollback,
     status.status,
     sync.sync,
     render.render,

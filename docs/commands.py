@@ -27,6 +27,7 @@ DOCUMENTS: dict[str, tuple[str, ...]] = {
         "instances[] (id, cache_hit)", "steps[] (name, seconds)",
     ),
     "doctor": ("findings[] (name, present, found, purpose, required, remedy)",),
+    "rollback": ("environment", "service", "models", "revision", "changed", "moved_s", "steps[] (name, seconds)"),
     "status": (
         "status", "environment", "cloud", "service", "url", "revision", "traffic[]", "manifest_version", "serial",
         "published_at", "decision", "hold", "sync", "differences[]", "down[]", "degraded[]", "remedies[]",

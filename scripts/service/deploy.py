@@ -20,7 +20,18 @@ from scripts.cloud.run import ServiceState
 from scripts.errors import BadInput, OpsError, Unreachable
 from scripts.lease import Holder, Lease
 from scripts.plan import Action, Change, Plan
-from scripts.service import apply, instances, observe, ownership, planning, probe, publication, readiness, target
+from scripts.service import (
+    apply,
+    instances,
+    memory,
+    observe,
+    ownership,
+    planning,
+    probe,
+    publication,
+    readiness,
+    target,
+)
 from scripts.service.instances import Instance
 from scripts.service.observe import Live
 from scripts.service.planning import SyncMode
@@ -81,6 +92,7 @@ def deploy(settings: Settings, options: Options, talk: Talk) -> Report:
     settings.service(options.service)
     run = Deployment(settings, options, Steps(talk))
     run.cloud()
+    memory.remember(settings.environment)
     run.bucket()
     with run.exclusive():
         run.keys()

@@ -17,6 +17,7 @@ from scripts.errors import OpsError, Refused
 
 if TYPE_CHECKING:
     from scripts.plan import Plan
+    from scripts.service.upkeep import Work
 
 Row = tuple[str, str]
 _IN_ONE_PIECE = 32  # letters: a version, an operation, a bucket
@@ -206,6 +207,17 @@ def show_plan(screen: Screen, plan: Plan) -> int:
     _told(screen, plan)
     screen.result({**plan.as_json(), "would_change": not plan.empty})
     return 0 if plan.empty else 2
+
+
+def carry_out(screen: Screen, work: Work, dry_run: bool, yes: bool) -> int:
+    """Show a command's plan, or have it confirmed and carried out; the exit code."""
+    if dry_run:
+        return show_plan(screen, work.plan)
+    screen.confirm_plan(work.plan, yes)
+    done = work.carry_out(screen)
+    screen.rows(done.title, done.rows())
+    screen.result(done.as_json())
+    return work.exit_code
 
 
 def show_done(screen: Screen, plan: Plan) -> int:

@@ -240,7 +240,10 @@ class Controller:
                 )
             if not target.percent:
                 continue
-            fleet = self.fleet(project, name, target.revision)
+            try:
+                fleet = self.fleet(project, name, target.revision)
+            except ApiError as error:  # it could run once: what it needs is gone
+                return FALSE, "RevisionFailed", error.message
             failed = _first_failure(await fleet.ensure(max(1, fleet.plan.min_instances)))
             if failed is not None:
                 return FALSE, failed.reason or "HealthCheckContainerError", failed.problem
