@@ -19,11 +19,13 @@ from scripts.tasks import (  # noqa: E402
     schedule,
     status,
     sync,
+    toggle,
 )
 
 namespace = Collection(
     deploy.deploy,
     rollback.rollback,
+    toggle.toggle,
     status.status,
     sync.sync,
     render.render,

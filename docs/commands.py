@@ -34,6 +34,7 @@ DOCUMENTS: dict[str, tuple[str, ...]] = {
         "instances[] (id, cache_hit, reason, manifest_version)",
     ),
     "sync": ("execution", "changed", "version", "serial", "upstream_bytes", "reused_bytes", "seconds"),
+    "toggle": ("environment", "service", "value", "revision", "changed", "steps[] (name, seconds)"),
     "cache.keys": ("keys[] (key_id, signs, serials[], active)",),
     "cache.list": (
         "bucket", "versions[] (name, active, held, pinned, serials[], created_at, size_bytes, models[], problem)",

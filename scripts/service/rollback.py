@@ -11,18 +11,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
-from scripts import audit
 from scripts.cloud.retry import delays
 from scripts.cloud.run import Revision, ServiceState
-from scripts.errors import BadInput, Conflict, GateFailed, NotFound, OpsError, Refused
-from scripts.lease import Holder
+from scripts.errors import BadInput, GateFailed, NotFound, Refused
 from scripts.models import layout, shelf
 from scripts.plan import Action, Change, Plan
-from scripts.service import apply, cache, ownership, probe, readiness, standing
+from scripts.service import apply, cache, changing, probe, readiness, standing
 from scripts.service.served import History
 from scripts.service.steps import Step, Steps, Talk
 from scripts.service.target import Target
@@ -52,8 +49,8 @@ class Reverting:
 
     def plan(self, service: str) -> Plan:
         """The one change, or none."""
-        before = ", ".join(f"{share.get('percent')} % {share.get('revisionName')}" for share in self.state.traffic)
-        change = Change(Action.UPDATE, f"service {service}", "traffic", before, f"100 % {self.to.name}")
+        name, before = f"service {service}", standing.told(self.state)
+        change = Change(Action.UPDATE, name, "traffic", before, f"100 % {self.to.name}")
         return Plan(f"roll {service} back to {self.to.name}", () if self.done else (change,))
 
 
@@ -215,43 +212,22 @@ def move(target: Target, todo: Reverting, again: Callable[[], Reverting], steps:
     Raises Conflict when the service changed since this was decided, GateFailed when the revision does not start
     (traffic is where it was), OpsError when it does not answer its checks.
     """
-    began, started_at = time.monotonic(), datetime.now(UTC)
-    plan = todo.plan(target.name)
-    details: dict[str, Any] = {"service": target.name, "from": todo.current, "revision": todo.to.name}
-    outcome = "failed"
-    purpose = f"rollback {target.name} on {target.environment}"
-    with ownership.exclusive(target, target.lease_name, purpose, _waiting(steps.talk)):
-        try:
-            with steps.step("traffic") as step:
-                _send(target, todo, again, step)
-                seconds = time.monotonic() - began
-            outcome = "changed"
-            with steps.step("verify") as step:
-                step.outcome = probe.check_all(target, todo.state.url, steps.talk.progress)
-        except BaseException as error:
-            details["error"] = error.message if isinstance(error, OpsError) else repr(error)
-            outcome = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-            raise
-        finally:
-            details["steps"] = steps.as_json()
-            audit.record(
-                target.bucket, command="rollback", environment=target.environment, plan=plan, outcome=outcome,
-                started_at=started_at, details=details,
-            )  # fmt: skip
+    began = time.monotonic()
+    details: dict[str, Any] = {"from": todo.current, "revision": todo.to.name}
+    with changing.at_work(target, "rollback", todo.plan(target.name), steps, details):
+        with steps.step("traffic") as step:
+            _send(target, todo, again, step)
+            seconds = time.monotonic() - began
+        with steps.step("verify") as step:
+            step.outcome = probe.check_all(target, todo.state.url, steps.talk.progress)
     return seconds
-
-
-def _waiting(talk: Talk) -> Callable[[Holder], None]:
-    return lambda holder: talk.note(f"waiting for {holder.owner} ({holder.purpose})")
 
 
 def _send(target: Target, todo: Reverting, again: Callable[[], Reverting], step: Step) -> None:
     before = target.run.get_service(target.name)
     if before is None or before.resource_version != todo.state.resource_version:
         fresh = again()
-        if fresh.plan(target.name) != todo.plan(target.name):
-            text = f"service {target.name} changed while this was decided; nothing was done"
-            raise Conflict(text, "Run the same command again: it looks anew, and shows its plan.")
+        changing.settled(todo.plan(target.name), fresh.plan(target.name), target.name)
         todo = fresh
     body = standing.plain(todo.state)
     body["spec"]["traffic"] = standing.pinned_traffic(todo.state, todo.to.name)

@@ -18,6 +18,8 @@ from scripts.service.target import Target
 
 RECORDS = 200
 ENDED_WELL = frozenset({"changed", "promoted"})
+# What makes revisions: a failure of theirs is the revision's, that of a rollback may be the day's.
+MAKERS = frozenset({"deploy", "promote", "toggle"})
 _REQUESTS = "run.googleapis.com/requests"
 
 
@@ -54,9 +56,10 @@ class History:
         details = record.get("details") or {}
         if details.get("service") != self._target.name or not details.get("revision"):
             return
-        outcome = str(record.get("outcome"))
-        if outcome != "interrupted":  # whoever typed Ctrl-C says nothing of the revision
-            self._verdicts.setdefault(str(details["revision"]), outcome in ENDED_WELL)
+        if record.get("outcome") in ENDED_WELL:
+            self._verdicts.setdefault(str(details["revision"]), True)
+        elif record.get("outcome") != "interrupted" and record.get("command") in MAKERS:
+            self._verdicts.setdefault(str(details["revision"]), False)
 
     def _answered(self, revision: Revision) -> bool:
         """Whether the request log has a request to the service's own address, not to a tag's, that it answered."""

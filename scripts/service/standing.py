@@ -15,8 +15,9 @@ from scripts.cloud.run import Revision, ServiceState
 from scripts.errors import STATUS, NotFound
 from scripts.service.target import Target
 
-ROLLED_BACK_FROM = "modelshelf.dev/rolled-back-from"
-ROLLED_BACK_TO = "modelshelf.dev/rolled-back-to"
+# On the service: "REVISION: why", the earlier revision that somebody put the traffic on.
+HELD = "modelshelf.dev/held-revision"
+_FROM = "rolled back from "
 # In a revision that was made of an older one's template: the older one's name.
 REVISION_OF = "modelshelf.dev/revision-of"
 TOGGLE = "SHARED_MODEL_VOLUME_ENABLED"
@@ -32,17 +33,11 @@ def pinned(state: ServiceState) -> str:
     return names.pop() if len(names) == 1 else ""
 
 
-def annotations_of(state: ServiceState) -> Mapping[str, str]:
-    """The service's own annotations."""
-    found: Mapping[str, str] = state.body.get("metadata", {}).get("annotations") or {}
-    return found
-
-
 def rolled_back(state: ServiceState) -> tuple[str, str] | None:
     """(from, to) of a rollback that still stands: traffic is pinned to what it went back to."""
-    notes = annotations_of(state)
-    to = notes.get(ROLLED_BACK_TO, "")
-    return (notes.get(ROLLED_BACK_FROM, ""), to) if to and pinned(state) == to else None
+    noted = (state.body.get("metadata", {}).get("annotations") or {}).get(HELD, "")
+    to, _, why = noted.partition(": ")
+    return (why.removeprefix(_FROM), to) if to and pinned(state) == to and why.startswith(_FROM) else None
 
 
 def notes(target: Target, state: ServiceState | None) -> list[str]:
@@ -52,7 +47,7 @@ def notes(target: Target, state: ServiceState | None) -> list[str]:
     told = []
     back = rolled_back(state)
     if back is not None:
-        told.append(f"rolled back from {back[0] or 'a later revision'} to {back[1]}: a deploy ends that")
+        told.append(f"{_FROM}{back[0]} to {back[1]}: a deploy ends that")
     live, wanted = state.container_env.get(TOGGLE), "true" if target.settings.cache.enabled else "false"
     if live is not None and live != wanted:
         told.append(f"{TOGGLE} was toggled to {live}: a deploy sets it to {wanted}, as the environment file says")
@@ -81,7 +76,7 @@ def plain(state: ServiceState) -> dict[str, Any]:
 
 def note_rollback(body: dict[str, Any], before: str, to: str) -> None:
     """Write into a document that its traffic was brought back from a revision to an earlier one."""
-    body["metadata"].setdefault("annotations", {}).update({ROLLED_BACK_FROM: before, ROLLED_BACK_TO: to})
+    body["metadata"].setdefault("annotations", {})[HELD] = f"{to}: {_FROM}{before}"
 
 
 def successor(target: Target, state: ServiceState, origin: str = "") -> dict[str, Any]:
@@ -111,6 +106,12 @@ def serving(state: ServiceState) -> str:
     """The revision with the most traffic; empty without any."""
     shares = {str(share.get("revisionName")): int(share.get("percent") or 0) for share in state.traffic}
     return max(shares, key=lambda name: shares[name], default="")
+
+
+def told(state: ServiceState) -> str:
+    """Who gets how much of the traffic, for people."""
+    shares = [share for share in state.traffic if share.get("percent")]
+    return ", ".join(f"{share['percent']} % {share.get('revisionName', 'latest')}" for share in shares) or "nobody"
 
 
 def origin_of(revision: Revision) -> str:

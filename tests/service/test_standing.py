@@ -33,7 +33,7 @@ def test_tags_stay_where_they_are() -> None:
 
 
 def test_a_rollback_stands_as_long_as_its_revision_has_the_traffic() -> None:
-    notes = {standing.ROLLED_BACK_FROM: "s-2", standing.ROLLED_BACK_TO: "s-1"}
+    notes = {standing.HELD: "s-1: rolled back from s-2"}
     assert standing.rolled_back(state([{"revisionName": "s-1", "percent": 100}], **notes)) == ("s-2", "s-1")
     assert standing.rolled_back(state([{"latestRevision": True, "percent": 100}], **notes)) is None
     assert standing.rolled_back(state([{"revisionName": "s-1", "percent": 100}])) is None
