@@ -14,6 +14,7 @@ from scripts.tasks import (  # noqa: E402
     doctor,
     local,
     logs,
+    promote,
     render,
     rollback,
     schedule,
@@ -24,6 +25,7 @@ from scripts.tasks import (  # noqa: E402
 
 namespace = Collection(
     deploy.deploy,
+    promote.promote,
     rollback.rollback,
     toggle.toggle,
     status.status,

@@ -27,6 +27,10 @@ DOCUMENTS: dict[str, tuple[str, ...]] = {
         "instances[] (id, cache_hit)", "steps[] (name, seconds)",
     ),
     "doctor": ("findings[] (name, present, found, purpose, required, remedy)",),
+    "promote": (
+        "from", "to", "service", "image", "manifest_version", "manifest_sha256", "revision", "load_test", "changed",
+        "steps[] (name, seconds)",
+    ),
     "rollback": ("environment", "service", "models", "revision", "changed", "moved_s", "steps[] (name, seconds)"),
     "status": (
         "status", "environment", "cloud", "service", "url", "revision", "traffic[]", "manifest_version", "serial",

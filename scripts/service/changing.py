@@ -19,27 +19,35 @@ from scripts.service.target import Target
 @contextlib.contextmanager
 def at_work(target: Target, command: str, plan: Plan, steps: Steps, details: dict[str, Any]) -> Iterator[Lease]:
     """Hold the service's lease and record the command; details may be filled while it works. Raises Refused."""
-    began = datetime.now(UTC)
-    outcome = "changed"
 
     def waiting(holder: Holder) -> None:
         steps.talk.note(f"waiting for {holder.owner} ({holder.purpose})")
 
     purpose = f"{command} {target.name} on {target.environment}"
-    with ownership.exclusive(target, target.lease_name, purpose, waiting) as held:
-        try:
-            yield held
-        except BaseException as error:
-            outcome = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-            details["error"] = error.message if isinstance(error, OpsError) else repr(error)
-            raise
-        finally:
-            noted = {"service": target.name, **details, "steps": steps.as_json()}
-            with contextlib.suppress(OpsError):  # what was done stands, and what failed is about to say so itself
-                audit.record(
-                    target.bucket, command=command, environment=target.environment, plan=plan, outcome=outcome,
-                    started_at=began, details=noted,
-                )  # fmt: skip
+    with (
+        ownership.exclusive(target, target.lease_name, purpose, waiting) as held,
+        noted(target, command, plan, steps, details),
+    ):
+        yield held
+
+
+@contextlib.contextmanager
+def noted(target: Target, command: str, plan: Plan, steps: Steps, details: dict[str, Any]) -> Iterator[None]:
+    """Leave an audit record of the block, however it ends."""
+    began, outcome = datetime.now(UTC), "changed"
+    try:
+        yield
+    except BaseException as error:
+        outcome = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        details["error"] = error.message if isinstance(error, OpsError) else repr(error)
+        raise
+    finally:
+        told = {"service": target.name, **details, "steps": steps.as_json()}
+        with contextlib.suppress(OpsError):  # what was done stands, and what failed is about to say so itself
+            audit.record(
+                target.bucket, command=command, environment=target.environment, plan=plan, outcome=outcome,
+                started_at=began, details=told,
+            )  # fmt: skip
 
 
 def settled(before: Plan, after: Plan, name: str) -> None:

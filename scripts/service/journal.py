@@ -78,11 +78,11 @@ def follow(settings: Settings, wanted: Wanted, page: Page, *, as_json: bool) -> 
     return int(ExitCode.INTERRUPTED)
 
 
-def span(text: str) -> timedelta:
+def span(text: str, option: str = "--since") -> timedelta:
     """A span like 90s, 30m, 2h or 7d. Raises BadInput for anything else."""
     match = re.fullmatch(r"([0-9]{1,6})([smhd])", text)
     if match is None:
-        raise BadInput(f"--since: found {text!r}, expected a number and s, m, h or d", "For example: --since 2h")
+        raise BadInput(f"{option}: found {text!r}, expected a number and s, m, h or d", f"For example: {option} 2h")
     return timedelta(seconds=int(match[1]) * UNITS_S[match[2]])
 
 
