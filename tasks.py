@@ -12,7 +12,9 @@ from scripts.tasks import (  # noqa: E402
     cache,
     deploy,
     doctor,
+    history,
     local,
+    lock,
     logs,
     promote,
     render,
@@ -32,9 +34,11 @@ namespace = Collection(
     sync.sync,
     render.render,
     logs.logs,
+    history.history,
     doctor.doctor,
     cache=Collection.from_module(cache),
     schedule=Collection.from_module(schedule),
+    lock=Collection.from_module(lock),
     local=Collection.from_module(local),
 )
 _usage.install(namespace)

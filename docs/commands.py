@@ -27,6 +27,11 @@ DOCUMENTS: dict[str, tuple[str, ...]] = {
         "instances[] (id, cache_hit)", "steps[] (name, seconds)",
     ),
     "doctor": ("findings[] (name, present, found, purpose, required, remedy)",),
+    "history": (
+        "records[] (command, environment, actor, host, plan, outcome, started_at, duration_s, commit, details, name)",
+    ),
+    "lock.release": ("name", "state", "owner", "host", "purpose", "expires_at", "changed"),
+    "lock.status": ("leases[] (name, state, owner, host, purpose, expires_at)",),
     "promote": (
         "from", "to", "service", "image", "manifest_version", "manifest_sha256", "revision", "load_test", "changed",
         "steps[] (name, seconds)",
@@ -107,6 +112,7 @@ GROUPS = (
         "The models in the bucket",
         "Versions, signatures, holds and pins. docs/publication.md tells how they work.",
     ),
+    ("lock", "Leases", "What keeps two commands from working against each other. They lapse by themselves."),
     ("schedule", "The nightly sync", "The job of Cloud Scheduler that runs the sync job."),
     ("local", "The stand-in", "The local cloud on this machine. See docs/local-cloud.md."),
 )
