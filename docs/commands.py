@@ -27,6 +27,7 @@ DOCUMENTS: dict[str, tuple[str, ...]] = {
         "instances[] (id, cache_hit)", "steps[] (name, seconds)",
     ),
     "doctor": ("findings[] (name, present, found, purpose, required, remedy)",),
+    "health": ("healthy", "status", "environment", "service", "url", "causes[]"),
     "history": (
         "records[] (command, environment, actor, host, plan, outcome, started_at, duration_s, commit, details, name)",
     ),
@@ -40,7 +41,9 @@ DOCUMENTS: dict[str, tuple[str, ...]] = {
     "status": (
         "status", "environment", "cloud", "service", "url", "revision", "traffic[]", "manifest_version", "serial",
         "published_at", "decision", "hold", "sync", "differences[]", "down[]", "degraded[]", "remedies[]",
-        "instances[] (id, cache_hit, reason, manifest_version)",
+        "instances[] (id, cache_hit, reason, manifest_version)", "revisions[]", "bucket_bytes", "capacity_bytes",
+        "hits", "starts", "alerts[] (id, policy, severity, opened_at, labels)", "leases[]", "notes[]", "unknown[]",
+        "causes[] (text, runbook)",
     ),
     "sync": ("execution", "changed", "version", "serial", "upstream_bytes", "reused_bytes", "seconds"),
     "toggle": ("environment", "service", "value", "revision", "changed", "steps[] (name, seconds)"),

@@ -17,6 +17,7 @@ from scripts.errors import AccessDenied, Unreachable
 from scripts.settings import project as places
 
 if TYPE_CHECKING:
+    from scripts.cloud.alerts import AlertsClient
     from scripts.cloud.logs import LogsClient
     from scripts.cloud.run import RunClient
     from scripts.cloud.scheduler import Scheduler
@@ -66,6 +67,12 @@ class Cloud:
         from scripts.cloud.logs import LogsClient
 
         return LogsClient(self.project, self._access())
+
+    def alerts(self) -> AlertsClient:
+        """Cloud Monitoring's alerts of the project."""
+        from scripts.cloud.alerts import AlertsClient
+
+        return AlertsClient(self.project, self._access())
 
     def scheduler(self) -> Scheduler:
         """Cloud Scheduler in the region."""

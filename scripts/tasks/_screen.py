@@ -10,7 +10,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, TextIO
 
 from scripts.errors import OpsError, Refused
@@ -33,6 +34,7 @@ class Screen:
         self._stream = sys.stdout
         self._consoles = {stream: _console(stream) for stream in (sys.stderr, self._stream)}
         self._spinner: Any = None
+        self._collected: list[Any] | None = None
         self.gone = False
 
     def begin(self, title: str) -> None:
@@ -186,8 +188,32 @@ class Screen:
 
         self._put(stream, Text(text, style=style))
 
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[Callable[[], AbstractContextManager[None]]]:
+        """What is shown within one picture() replaces what the one before showed; in a pipe it follows it."""
+        console = self._consoles[self._stream]
+        if console is None or self._json:
+            yield contextlib.nullcontext
+            return
+        from rich.console import Group
+        from rich.live import Live
+
+        with Live(console=console, auto_refresh=False, vertical_overflow="visible") as live:
+
+            @contextlib.contextmanager
+            def picture() -> Iterator[None]:
+                self._collected = []
+                yield
+                live.update(Group(*self._collected), refresh=True)
+                self._collected = None
+
+            yield picture
+
     def _put(self, stream: TextIO, thing: Any) -> None:
-        self._consoles[stream].print(thing)
+        if self._collected is not None and stream is self._stream:
+            self._collected.append(thing)
+        else:
+            self._consoles[stream].print(thing)
 
     def _write(self, stream: TextIO, text: str) -> None:
         """Write and flush; when the reader went away (`| head`) the work goes on unseen, and `gone` says so."""
