@@ -14,6 +14,7 @@ from scripts.tasks import (  # noqa: E402
     doctor,
     health,
     history,
+    image,
     local,
     lock,
     logs,
@@ -40,6 +41,7 @@ namespace = Collection(
     doctor.doctor,
     cache=Collection.from_module(cache),
     schedule=Collection.from_module(schedule),
+    image=Collection.from_module(image),
     lock=Collection.from_module(lock),
     local=Collection.from_module(local),
 )

@@ -31,6 +31,7 @@ DOCUMENTS: dict[str, tuple[str, ...]] = {
     "history": (
         "records[] (command, environment, actor, host, plan, outcome, started_at, duration_s, commit, details, name)",
     ),
+    "image.build": ("reference", "digest", "image", "tool", "commit", "steps[] (name, seconds)"),
     "lock.release": ("name", "state", "owner", "host", "purpose", "expires_at", "changed"),
     "lock.status": ("leases[] (name, state, owner, host, purpose, expires_at)",),
     "promote": (
@@ -115,6 +116,7 @@ GROUPS = (
         "The models in the bucket",
         "Versions, signatures, holds and pins. docs/publication.md tells how they work.",
     ),
+    ("image", "Images", "What services run."),
     ("lock", "Leases", "What keeps two commands from working against each other. They lapse by themselves."),
     ("schedule", "The nightly sync", "The job of Cloud Scheduler that runs the sync job."),
     ("local", "The stand-in", "The local cloud on this machine. See docs/local-cloud.md."),

@@ -80,7 +80,8 @@ def checkout(make: Make, tmp_path: Path) -> Checkout:
     """The commands' own way through tasks.py, in a copy of the checkout whose environments are those of `make`."""
     root = tmp_path / "checkout"
     shutil.copytree(ROOT / "scripts", root / "scripts", ignore=shutil.ignore_patterns("__pycache__", "localcloud"))
-    shutil.copytree(ROOT / "templates", root / "templates")
+    for name in ("templates", "docker"):
+        shutil.copytree(ROOT / name, root / name)
     shutil.copy2(ROOT / "tasks.py", root / "tasks.py")
     make()
     (root / "environments").symlink_to(tmp_path / "environments")
