@@ -30,8 +30,7 @@ def logs(
     from scripts.service import journal
     from scripts.tasks._screen import Screen
 
-    screen = Screen()
-    wanted = journal.Wanted(service, since, limit, job, revision, severity, instance, grep, filter)
+    screen, wanted = Screen(), journal.Wanted(service, since, limit, job, revision, severity, instance, grep, filter)
     if follow:
         return journal.follow(settings_for(env), wanted, screen, as_json=json)
     if not journal.show(settings_for(env), wanted, screen, as_json=json):
