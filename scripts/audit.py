@@ -82,7 +82,7 @@ def recent(bucket: Bucket, since: datetime | float) -> list[dict[str, Any]]:
     return found
 
 
-def newest(bucket: Bucket, limit: int) -> Iterator[dict[str, Any]]:
+def latest(bucket: Bucket, limit: int) -> Iterator[dict[str, Any]]:
     """At most `limit` records, newest first, each with its object name under "name"; read as far as the caller goes."""
     names = sorted((info.name for info in bucket.list(PREFIX) if _NAME.fullmatch(info.name)), reverse=True)[:limit]
     with ThreadPoolExecutor(max_workers=_READ_AT_ONCE) as pool:

@@ -106,8 +106,8 @@ def test_the_newest_come_first_and_no_more_are_read_than_asked_for(bucket: Bucke
         write(bucket, command=f"c{number:02}", started_at=began + timedelta(milliseconds=number))
     bucket.create_object("audit/20200101T000000Z-00000000.json", b"{torn")
     bucket.create_object("audit/readme.txt", b"{}")
-    found = [record["command"] for record in audit.newest(bucket, 100)]
+    found = [record["command"] for record in audit.latest(bucket, 100)]
     assert sorted(found) == [f"c{number:02}" for number in range(20)]
-    assert len([*audit.newest(bucket, 3)]) == 3
-    names = [record["name"][:23] for record in audit.newest(bucket, 100)]
+    assert len([*audit.latest(bucket, 3)]) == 3
+    names = [record["name"][:23] for record in audit.latest(bucket, 100)]
     assert names == sorted(names, reverse=True)

@@ -18,7 +18,7 @@ def read(target: Target, limit: int) -> list[dict[str, Any]]:
     """The newest records, newest first. Raises BadInput for a limit out of range, NotFound without a bucket."""
     if not 1 <= limit <= MAX_LIMIT:
         raise BadInput(f"--limit: found {limit}, expected 1 to {MAX_LIMIT}", "For example: --limit 20")
-    return [*audit.newest(target.bucket, limit)]
+    return [*audit.latest(target.bucket, limit)]
 
 
 def rows(records: Sequence[Mapping[str, Any]]) -> list[list[str]]:

@@ -49,7 +49,7 @@ class History:
 
     def _read(self) -> Iterator[Mapping[str, Any]]:
         if self._target.bucket.exists():
-            yield from audit.newest(self._target.bucket, RECORDS)
+            yield from audit.latest(self._target.bucket, RECORDS)
 
     def _note(self, record: Mapping[str, Any]) -> None:
         """The newest record of a revision counts: what was tried anew and went well served."""

@@ -105,7 +105,7 @@ def _serves(item: instances.Instance, source: Source) -> bool:
 def _load_test(target: Target, source: Source) -> str:
     """The newest load test of the service: it must have passed, for exactly what is live. Raises Refused."""
     remedy = f"Run: ./dev invoke {LOADTEST} --env {target.environment}"
-    records = (each for each in audit.newest(target.bucket, RECORDS) if each.get("command") == LOADTEST)
+    records = (each for each in audit.latest(target.bucket, RECORDS) if each.get("command") == LOADTEST)
     newest = next((each for each in records if _details(each).get("service") in (None, target.name)), None)
     if newest is None:
         raise Refused(f"{target.name} was never load-tested in {target.environment}", remedy)
