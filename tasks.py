@@ -7,18 +7,44 @@ sys.dont_write_bytecode = False
 
 from invoke.collection import Collection  # noqa: E402
 
-from scripts.tasks import _usage, cache, deploy, doctor, loadtest, local, logs, render, schedule, status, sync  # noqa: E402
+from scripts.tasks import (  # noqa: E402
+    _usage,
+    cache,
+    deploy,
+    doctor,
+    health,
+    history,
+    image,
+    loadtest,
+    local,
+    lock,
+    logs,
+    promote,
+    render,
+    rollback,
+    schedule,
+    status,
+    sync,
+    toggle,
+)
 
 namespace = Collection(
     deploy.deploy,
+    promote.promote,
+    rollback.rollback,
+    toggle.toggle,
     status.status,
+    health.health,
     sync.sync,
     render.render,
     loadtest.loadtest,
     logs.logs,
+    history.history,
     doctor.doctor,
     cache=Collection.from_module(cache),
     schedule=Collection.from_module(schedule),
+    image=Collection.from_module(image),
+    lock=Collection.from_module(lock),
     local=Collection.from_module(local),
 )
 _usage.install(namespace)

@@ -31,13 +31,28 @@ DOCUMENTS: dict[str, tuple[str, ...]] = {
         "instances[] (id, cache_hit)", "steps[] (name, seconds)",
     ),
     "doctor": ("findings[] (name, present, found, purpose, required, remedy)",),
+    "health": ("healthy", "status", "environment", "service", "url", "causes[]"),
+    "history": (
+        "records[] (command, environment, actor, host, plan, outcome, started_at, duration_s, commit, details, name)",
+    ),
+    "image.build": ("reference", "digest", "image", "tool", "commit", "steps[] (name, seconds)"),
+    "lock.release": ("name", "state", "owner", "host", "purpose", "expires_at", "changed"),
+    "lock.status": ("leases[] (name, state, owner, host, purpose, expires_at)",),
+    "promote": (
+        "from", "to", "service", "image", "manifest_version", "manifest_sha256", "revision", "load_test", "changed",
+        "steps[] (name, seconds)",
+    ),
+    "rollback": ("environment", "service", "models", "revision", "changed", "moved_s", "steps[] (name, seconds)"),
     "status": (
         "status", "environment", "cloud", "service", "url", "revision", "traffic[]", "manifest_version", "serial",
         "published_at", "decision", "hold", "sync", "differences[]", "down[]", "degraded[]", "remedies[]",
-        "instances[] (id, cache_hit, reason, manifest_version)",
+        "instances[] (id, cache_hit, reason, manifest_version)", "revisions[]", "bucket_bytes", "capacity_bytes",
+        "hits", "starts", "alerts[] (id, policy, severity, opened_at, labels)", "leases[]", "notes[]", "unknown[]",
+        "causes[] (text, runbook)",
     ),
     "sync": SYNCED,
     "cache.sync": SYNCED,
+    "toggle": ("environment", "service", "value", "revision", "changed", "steps[] (name, seconds)"),
     "cache.keys": ("keys[] (key_id, signs, serials[], active)",),
     "cache.list": (
         "bucket", "versions[] (name, active, held, pinned, serials[], created_at, size_bytes, models[], problem)",
@@ -111,6 +126,8 @@ GROUPS = (
         "The models in the bucket",
         "Versions, signatures, holds and pins. docs/publication.md tells how they work.",
     ),
+    ("image", "Images", "What services run."),
+    ("lock", "Leases", "What keeps two commands from working against each other. They lapse by themselves."),
     ("schedule", "The nightly sync", "The job of Cloud Scheduler that runs the sync job."),
     ("local", "The stand-in", "The local cloud on this machine. See docs/local-cloud.md."),
 )

@@ -14,7 +14,8 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 PREFIX = "audit/"
 LIMIT_BYTES = 1 << 20
+_READ_AT_ONCE = 8
 _NAME = re.compile(r"audit/(\d{8}T\d{6}Z)-[0-9a-f]{8}\.json")
 _STAMP = "%Y%m%dT%H%M%SZ"
 _COMMIT = re.compile(r"[0-9a-f]{40,64}")
@@ -75,26 +77,29 @@ def recent(bucket: Bucket, since: datetime | float) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for info in bucket.list(PREFIX):
         match = _NAME.fullmatch(info.name)
-        if match is None or match[1] < first:
-            continue
-        each = _read(bucket, info.name)
-        if each is not None:
-            found.append(each)
+        if match is not None and match[1] >= first:
+            found += _read(bucket, info.name)
     return found
 
 
-def newest(bucket: Bucket, command: str, **details: Any) -> dict[str, Any] | None:
-    """The newest record of a command whose details have these values, with its object name under "name", or None.
+def latest(bucket: Bucket, limit: int) -> Iterator[dict[str, Any]]:
+    """At most `limit` records, newest first, each with its object name under "name"; read as far as the caller goes."""
+    names = sorted((info.name for info in bucket.list(PREFIX) if _NAME.fullmatch(info.name)), reverse=True)[:limit]
+    with ThreadPoolExecutor(max_workers=_READ_AT_ONCE) as pool:
+        for start in range(0, len(names), _READ_AT_ONCE):
+            batch = pool.map(lambda name: _read(bucket, name), names[start : start + _READ_AT_ONCE])
+            # A name tells the second; within one, what began later comes first.
+            records = [record for records in batch for record in records]
+            yield from sorted(records, key=lambda each: (each["name"][:23], str(each.get("started_at"))), reverse=True)
 
-    That a load test passed for an image, for example: newest(bucket, "loadtest", image_digest="sha256:…", passed=True).
-    """
-    for info in sorted(bucket.list(PREFIX), key=lambda info: info.name, reverse=True):
-        found = _read(bucket, info.name) if _NAME.fullmatch(info.name) else None
-        if found is not None and found.get("command") == command:
-            told = found.get("details")
-            if isinstance(told, dict) and all(key in told and told[key] == details[key] for key in details):
-                return found
-    return None
+
+def _read(bucket: Bucket, name: str) -> list[dict[str, Any]]:
+    """The record with this name in a list; nothing where it is torn."""
+    data = bucket.read(name, limit_bytes=LIMIT_BYTES)
+    with contextlib.suppress(ValueError, TypeError, RecursionError):
+        if data is not None:
+            return [{**json.loads(data[0]), "name": name}]
+    return []
 
 
 def actor() -> str:
@@ -124,15 +129,6 @@ def commit() -> str:
             if ref == name:
                 return digest
     return ""
-
-
-def _read(bucket: Bucket, name: str) -> dict[str, Any] | None:
-    """A record with its object name; None for one that is gone or torn."""
-    data = bucket.read(name, limit_bytes=LIMIT_BYTES)
-    with contextlib.suppress(ValueError, TypeError, RecursionError):
-        if data is not None:
-            return {**json.loads(data[0]), "name": name}
-    return None
 
 
 def _clean(value: Any) -> Any:

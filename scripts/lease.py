@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from scripts.cloud.storage_objects import ObjectInfo
 
 POLL_S = 0.5
+_FOLDER = "leases/"
 LIMIT_BYTES = 16 << 10
 
 
@@ -217,6 +218,21 @@ def seen(info: ObjectInfo | None) -> Seen:
     )
 
 
+def all_of(bucket: Bucket) -> dict[str, Seen]:
+    """Every lease that a bucket knows by its name, held or not, from one listing."""
+    found = {info.name.removeprefix(_FOLDER).removesuffix(".json"): seen(info) for info in bucket.list(_FOLDER)}
+    return dict(sorted(found.items()))
+
+
+def give_back(bucket: Bucket, name: str, at: Seen) -> None:
+    """Make a lease free that was seen so, whoever holds it: its holder's next check fails.
+
+    Raises Conflict when it changed since: it was renewed, given back or taken by somebody else.
+    """
+    free = Holder("", "", _text(datetime.now(UTC)), at.holder.serial if at.holder else 0)
+    _write(bucket, name, free, at.generation)
+
+
 def _take_unchanged(bucket: Bucket, name: str, purpose: str, ttl_s: float, at: Seen) -> Lease | None:
     """The lease, if nobody has held it since it was seen free."""
     if at.generation and (at.holder is None or at.holder.alive(datetime.now(UTC))):
@@ -281,7 +297,7 @@ def _refusal(name: str, holder: Holder) -> Held:
 
 def object_name(name: str) -> str:
     """The object of a lease."""
-    return f"leases/{name}.json"
+    return f"{_FOLDER}{name}.json"
 
 
 def _text(moment: datetime) -> str:

@@ -100,17 +100,14 @@ def test_the_commit_is_found_in_every_form_of_git_folder(tmp_path: Path, monkeyp
 
 
 @pytest.mark.process
-def test_the_newest_record_with_certain_details_is_found(bucket: Bucket) -> None:
-    assert audit.newest(bucket, "loadtest") is None
-    wanted = write(bucket, command="loadtest", details={"image_digest": "sha256:1", "passed": True})
-    write(bucket, command="loadtest", details={"image_digest": "sha256:1", "passed": False})
-    write(bucket, command="deploy", details={"image_digest": "sha256:1", "passed": True})
-    bucket.create_object("audit/20991231T000000Z-00000000.json", b"torn")
-    found = audit.newest(bucket, "loadtest", image_digest="sha256:1", passed=True)
-    assert found is not None and found["name"] == wanted
-    assert audit.newest(bucket, "loadtest", image_digest="sha256:2", passed=True) is None
-    assert audit.newest(bucket, "loadtest", image_digest="sha256:1", nosuch=None) is None
-
-    bucket.create_object("audit/20981231T000000Z-00000001.json", json.dumps({**found, "actor": "later"}).encode())
-    later = audit.newest(bucket, "loadtest", image_digest="sha256:1", passed=True)
-    assert later is not None and later["actor"] == "later"
+def test_the_newest_come_first_and_no_more_are_read_than_asked_for(bucket: Bucket) -> None:
+    began = datetime.now(UTC)
+    for number in range(20):
+        write(bucket, command=f"c{number:02}", started_at=began + timedelta(milliseconds=number))
+    bucket.create_object("audit/20200101T000000Z-00000000.json", b"{torn")
+    bucket.create_object("audit/readme.txt", b"{}")
+    found = [record["command"] for record in audit.latest(bucket, 100)]
+    assert sorted(found) == [f"c{number:02}" for number in range(20)]
+    assert len([*audit.latest(bucket, 3)]) == 3
+    names = [record["name"][:23] for record in audit.latest(bucket, 100)]
+    assert names == sorted(names, reverse=True)

@@ -5,7 +5,7 @@ An environment is at a stand-in when MODELSHELF_ENDPOINT says so (a rehearsal), 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from scripts.errors import AccessDenied, Unreachable
 from scripts.settings import project as places
 
 if TYPE_CHECKING:
+    from scripts.cloud.alerts import AlertsClient
     from scripts.cloud.logs import LogsClient
     from scripts.cloud.run import RunClient
     from scripts.cloud.scheduler import Scheduler
@@ -67,6 +68,12 @@ class Cloud:
 
         return LogsClient(self.project, self._access())
 
+    def alerts(self) -> AlertsClient:
+        """Cloud Monitoring's alerts of the project."""
+        from scripts.cloud.alerts import AlertsClient
+
+        return AlertsClient(self.project, self._access())
+
     def scheduler(self) -> Scheduler:
         """Cloud Scheduler in the region."""
         from scripts.cloud.scheduler import Scheduler
@@ -116,6 +123,17 @@ class Cloud:
             return None
         clients = standin.call(self.endpoint, "/_local/upstreams")["by_client"]
         return {str(name): int(count["bytes"]) for name, count in clients.items()}
+
+    def instances_by_revision(self, service: str) -> Mapping[str, tuple[str, ...]] | None:
+        """The ids of a service's instances whose process runs, those that are ending too, by their revision; None where
+        the platform does not tell (Google Cloud)."""
+        if self.endpoint is None:
+            return None
+        found: dict[str, tuple[str, ...]] = {}
+        for item in standin.call(self.endpoint, f"/_local/instances?service={service}")["instances"]:
+            if item["project"] == self.project and item["state"] in ("ready", "draining"):
+                found[str(item["revision"])] = (*found.get(str(item["revision"]), ()), str(item["id"]))
+        return found
 
     def prepare_upstreams(self, say: Callable[[str], None]) -> None:
         """Make the upstreams ready to be pulled from: the stand-in's first fetch the one real model that they serve.

@@ -237,11 +237,13 @@ class Bucket:
         return self.call("list", f"{prefix}*", fetch)
 
     def copy(
-        self, source: str, target: str, *, source_generation: int | None = None, generation: int = 0
-    ) -> ObjectInfo:
+        self, source: str, target: str, *, source_generation: int | None = None, generation: int = 0,
+        source_bucket: str = "",
+    ) -> ObjectInfo:  # fmt: skip
         """Copy server-side if the target's live generation is this one (0 = there is none).
 
-        Raises Conflict when it is another, NotFound without source.
+        source_bucket: where the source is; by default this bucket. Raises Conflict when it is another, NotFound
+        without source.
         """
         writer = secrets.token_hex(12)
         token: str | None = None
@@ -251,8 +253,9 @@ class Bucket:
             blob = bucket.blob(target)
             blob.metadata = {WRITER: writer}
             blob.content_type = _BYTES
+            origin = bucket.client.bucket(source_bucket) if source_bucket else bucket
             token, _, _ = blob.rewrite(
-                bucket.blob(source, generation=source_generation),
+                origin.blob(source, generation=source_generation),
                 token=token,
                 if_generation_match=generation,
                 timeout=TIMEOUT_S,

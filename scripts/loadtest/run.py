@@ -3,7 +3,7 @@
     look → instances → load → evidence → report
 
 Two load tests of one service keep each other out (lease `loadtest-<service>`). Whatever came of it, an audit record
-tells; that of a passed one is what a promotion of the same image digest asks for (audit.newest).
+tells; that of a passed one is what a promotion of the same image digest asks for.
 """
 
 from __future__ import annotations

@@ -51,20 +51,21 @@ def plan_rollback(target: Target, to: str, generation: int, reason: str) -> Roll
 
 def roll_back(target: Target, todo: Rollback, again: Callable[[], Rollback], say: Say) -> Trusted:
     """Carry a rollback out in the bucket. again: decides once more, should somebody have worked there meanwhile."""
-    signer = _signer(target)
+    key = signer(target)
     with _work(target, "cache.rollback", todo.plan(), say, todo.seen.lease) as held:
         fresh = shelf.settled(held, todo, again)
-        publisher = Publisher(target.bucket, signer, ownership.trusted_keys(target), held, fresh.serial)
+        publisher = Publisher(target.bucket, key, ownership.trusted_keys(target), held, fresh.serial)
         return rollback.carry_out(publisher, fresh, audit.actor())
 
 
-def _signer(target: Target) -> Signer:
+def signer(target: Target) -> Signer:
+    """The environment's own signer. Raises NotFound without one, Refused when nobody would believe what it signs."""
     if not ownership.can_sign(target):
         text = f"environment {target.environment} has no signing key here"
         raise NotFound(text, f"Set signing.key in environments/{target.environment}.yaml to a key that you may use.")
-    signer = signing.load_signer(target.settings.signing_key, endpoint=target.settings.endpoint)
-    publish.check_signer(signer, ownership.trusted_keys(target))
-    return signer
+    found = signing.load_signer(target.settings.signing_key, endpoint=target.settings.endpoint)
+    publish.check_signer(found, ownership.trusted_keys(target))
+    return found
 
 
 def plan_resume(target: Target) -> Plan:
@@ -171,7 +172,7 @@ def keys(target: Target) -> tuple[KeyUse, ...]:
     trusted = ownership.trusted_keys(target)
     signs = ""
     with contextlib.suppress(OpsError):
-        signs = signing.key_of(_signer(target)).key_id
+        signs = signing.key_of(signer(target)).key_id
     reading = gate.read(target.bucket, trusted).trusted if target.bucket.exists() else None
     current = signing.key_id_of(reading.envelope) if reading is not None else ""
     signed: dict[str, list[int]] = {key.key_id: [] for key in trusted}

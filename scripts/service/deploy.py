@@ -21,7 +21,18 @@ from scripts.cloud.run import ServiceState
 from scripts.errors import BadInput, OpsError, Unreachable
 from scripts.lease import Holder, Lease
 from scripts.plan import Action, Change, Plan
-from scripts.service import apply, instances, observe, ownership, planning, probe, publication, readiness, target
+from scripts.service import (
+    apply,
+    instances,
+    memory,
+    observe,
+    ownership,
+    planning,
+    probe,
+    publication,
+    readiness,
+    target,
+)
 from scripts.service.observe import Live
 from scripts.service.planning import SyncMode
 from scripts.service.publication import Published
@@ -82,6 +93,7 @@ def deploy(settings: Settings, options: Options, talk: Talk) -> Report:
     settings.service(options.service)
     run = Deployment(settings, options, Steps(talk))
     run.cloud()
+    memory.remember(settings.environment)
     run.bucket()
     with run.exclusive():
         run.keys()

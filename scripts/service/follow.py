@@ -6,25 +6,25 @@ other differences from the environment file are left for the next deploy.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping
 from typing import Any
 
+from scripts.cloud.run import ServiceState
 from scripts.errors import Conflict, NotFound, OpsError
 from scripts.models.revisions import VERSION_NOTE
 from scripts.models.statements import Trusted
-from scripts.service import apply, instances, ownership, probe, readiness
+from scripts.service import apply, instances, ownership, probe, readiness, standing
 from scripts.service.steps import Steps
 from scripts.service.target import Target
 
 MIN_SERIAL = "MODEL_MIN_SERIAL"
 
 
-def follow(target: Target, trusted: Trusted, steps: Steps) -> str:
+def follow(target: Target, trusted: Trusted, steps: Steps, origin: str = "") -> str:
     """Roll a new revision of the service and wait until its instances serve this version; the revision's name.
 
-    Empty where there is no service. Raises OpsError with the last log lines when the revision does not get ready, or
-    when an instance reports another version.
+    origin: the revision whose template it gets; without it the live one's, or that of the revision which has all
+    traffic by its name. Empty where there is no service. Raises OpsError with the last log lines when the revision does
+    not get ready, or when an instance reports another version.
     """
     with ownership.exclusive(target, target.lease_name, f"follow {trusted.version}"):
         with steps.step("service") as step:
@@ -32,10 +32,10 @@ def follow(target: Target, trusted: Trusted, steps: Steps) -> str:
             if before is None:
                 step.outcome = f"{target.name} does not exist: nothing to roll"
                 return ""
-            if before.min_serial == trusted.serial and before.ready is True:
-                revision = before.latest_ready_revision
-            else:
-                state = apply.service(target, bound(before.body, trusted), before)
+            revision = following(target, before, trusted, origin)
+            if not revision:
+                body = bound(standing.successor(target, before, origin), trusted)
+                state = apply.service(target, body, before)
                 state = readiness.await_ready(target, state.generation, steps.talk.progress)
                 revision = state.latest_ready_revision
             step.outcome = f"revision {revision}"
@@ -44,16 +44,21 @@ def follow(target: Target, trusted: Trusted, steps: Steps) -> str:
     return revision
 
 
-def bound(live: Mapping[str, Any], trusted: Trusted) -> dict[str, Any]:
-    """The live document as it is to be sent: bound to the version, without what the server says of it."""
-    body: dict[str, Any] = copy.deepcopy({key: value for key, value in live.items() if key != "status"})
-    template = body["spec"]["template"]
-    meta = template.setdefault("metadata", {})
-    meta.pop("name", None)  # a name of the revision can be used once only
-    meta.setdefault("annotations", {})[VERSION_NOTE] = trusted.version
-    container = template["spec"]["containers"][0]
-    others = [item for item in container.get("env", ()) if item.get("name") != MIN_SERIAL]
-    container["env"] = [*others, {"name": MIN_SERIAL, "value": str(trusted.serial)}]
+def following(target: Target, state: ServiceState, trusted: Trusted, origin: str = "") -> str:
+    """The revision that serves and is bound to this version already; empty where a new one is needed."""
+    named = standing.pinned(state)
+    if not named and not origin:
+        return state.latest_ready_revision if state.min_serial == trusted.serial and state.ready is True else ""
+    found = target.run.get_revision(named) if named else None
+    if found is None or found.ready is not True or (origin and standing.origin_of(found) != origin):
+        return ""
+    return named if found.container_env.get(MIN_SERIAL) == str(trusted.serial) else ""
+
+
+def bound(body: dict[str, Any], trusted: Trusted) -> dict[str, Any]:
+    """A document bound to the version."""
+    body["spec"]["template"]["metadata"].setdefault("annotations", {})[VERSION_NOTE] = trusted.version
+    standing.merge_env(body, MIN_SERIAL, str(trusted.serial))
     return body
 
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from scripts.cloud.logs import Entry, both, of_job, of_service
+from scripts.cloud.logs import Entry, both, of_job, of_service, quoted
 from scripts.errors import BadInput, ExitCode
 from scripts.service import target
+from scripts.service.target import Target
 from scripts.settings.model import Settings
 
 SEVERITIES = ("DEBUG", "INFO", "NOTICE", "WARNING", "ERROR", "CRITICAL")
@@ -22,7 +23,11 @@ MAX_LIMIT = 100_000
 
 @dataclass(frozen=True)
 class Wanted:
-    """What somebody wants to read; since is a span like 30m, source a revision or (of the job) an execution."""
+    """What somebody wants to read; since is a span like 30m, source a revision or (of the job) an execution.
+
+    instance: how its id begins. grep: a regular expression (RE2) that the text matches somewhere. expression: a
+    condition in Logging's own query language.
+    """
 
     service: str
     since: str
@@ -30,6 +35,16 @@ class Wanted:
     job: bool
     source: str
     severity: str
+    instance: str = ""
+    grep: str = ""
+    expression: str = ""
+
+    def condition(self, target: Target) -> str:
+        """All of it as one filter. Raises BadInput for a severity, instance or pattern that is none."""
+        of = of_job(target.job_name, self.source) if self.job else of_service(target.name, self.source)
+        level = severity(self.severity)
+        own = f"({self.expression})" if self.expression.strip() else ""
+        return both(of, f"severity>={level}" if level else "", _of_instance(self.instance), _like(self.grep), own)
 
 
 def entries(
@@ -42,11 +57,9 @@ def entries(
     floor = datetime.now(UTC) - span(wanted.since)
     if not 1 <= wanted.limit <= MAX_LIMIT:
         raise BadInput(f"--limit: found {wanted.limit}, expected 1 to {MAX_LIMIT}", "For example: --limit 100")
-    level = severity(wanted.severity)
+    severity(wanted.severity)  # told before anything is asked
     reached = target.reach(settings, wanted.service)
-    source = wanted.source
-    where = of_job(reached.job_name, source) if wanted.job else of_service(reached.name, source)
-    condition = both(where, f"severity>={level}" if level else "")
+    condition = wanted.condition(reached)
     if follow:
         yield from reached.logs.follow(condition, since=floor, limit=wanted.limit, go_on=go_on)
     else:
@@ -78,11 +91,11 @@ def follow(settings: Settings, wanted: Wanted, page: Page, *, as_json: bool) -> 
     return int(ExitCode.INTERRUPTED)
 
 
-def span(text: str) -> timedelta:
+def span(text: str, option: str = "--since") -> timedelta:
     """A span like 90s, 30m, 2h or 7d. Raises BadInput for anything else."""
     match = re.fullmatch(r"([0-9]{1,6})([smhd])", text)
     if match is None:
-        raise BadInput(f"--since: found {text!r}, expected a number and s, m, h or d", "For example: --since 2h")
+        raise BadInput(f"{option}: found {text!r}, expected a number and s, m, h or d", f"For example: {option} 2h")
     return timedelta(seconds=int(match[1]) * UNITS_S[match[2]])
 
 
@@ -91,6 +104,25 @@ def severity(text: str) -> str:
     if text and text.upper() not in SEVERITIES:
         raise BadInput(f"--severity: found {text!r}, expected one of {', '.join(SEVERITIES)}", "Add --severity ERROR")
     return text.upper()
+
+
+def _of_instance(text: str) -> str:
+    """Instances whose id begins so, as tables show it. Raises BadInput."""
+    if text and not re.fullmatch(r"[A-Za-z0-9_-]+", text):
+        remedy = "See them: ./dev invoke status --env ENVIRONMENT"
+        raise BadInput(f"--instance: found {text!r}, expected the beginning of an instance's id", remedy)
+    return f"labels.instanceId=~{quoted('^' + text)}" if text else ""
+
+
+def _like(pattern: str) -> str:
+    """Entries whose text matches. Raises BadInput for what is no regular expression."""
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        text = f"--grep: found {pattern!r}, expected a regular expression ({error})"
+        raise BadInput(text, "For example: --grep 'cache (hit|miss)'") from None
+    fields = ("textPayload", "jsonPayload.message", "jsonPayload.error", "jsonPayload.reason")
+    return f"({' OR '.join(f'{field}=~{quoted(pattern)}' for field in fields)})" if pattern else ""
 
 
 def line(entry: Entry, *, as_json: bool) -> str:

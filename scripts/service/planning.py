@@ -12,7 +12,7 @@ from typing import Any
 from scripts.cloud import run
 from scripts.plan import Action, Change, Plan
 from scripts.rendering import diff, render
-from scripts.service import ownership
+from scripts.service import ownership, standing
 from scripts.service.observe import Live
 from scripts.service.target import Target
 
@@ -77,7 +77,7 @@ def warnings(target: Target, live: Live) -> list[str]:
     decision = live.models.decision
     if not decision.hit and target.settings.cache.enabled:
         told.append(f"instances start on a miss: {MISSES[decision.reason]}")
-    return told
+    return told + standing.notes(target, live.service)
 
 
 def desired_job(target: Target, live: Live) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from scripts.errors import ExitCode
 from scripts.models.repair import Repair
 from scripts.models.retention import Pruning
 from scripts.models.rollback import Rollback
+from scripts.models.statements import Trusted
 from scripts.plan import Plan
 from scripts.service import cache, follow, target
 from scripts.service.steps import Steps, Talk
@@ -71,6 +72,7 @@ class Rolling(Work):
     def __init__(self, settings: Settings, service: str, to: str, generation: int, reason: str) -> None:
         super().__init__(settings, service)
         self._wanted = (to, generation, reason)
+        self.active: Trusted
 
     def _decide(self) -> Rollback:
         return cache.plan_rollback(self.target, *self._wanted)
@@ -88,13 +90,9 @@ class Rolling(Work):
 
         Raises what either raises; what was done in the bucket stays.
         """
-        steps, todo = Steps(talk), self.todo
-        active = todo.to
-        if not self.plan.empty:
-            with steps.step("bucket") as step:
-                active = cache.roll_back(self.target, todo, self._decide, talk.progress)
-                step.outcome = f"{active.version} is active as serial {active.serial}, and held"
-        revision = follow.follow(self.target, active, steps)
+        steps = Steps(talk)
+        revision = self.carry_out_in(steps)
+        active = self.active
         fields = (
             ("active version", f"{active.version}, serial {active.serial}"),
             ("hold", f"until: ./dev invoke cache.resume --env {self._settings.environment}"),
@@ -105,6 +103,20 @@ class Rolling(Work):
             "changed": not self.plan.empty, "revision": revision, "steps": steps.as_json(),
         }  # fmt: skip
         return Done(f"rolled back to {active.version}", fields, result)
+
+    def carry_out_in(self, steps: Steps, origin: str = "") -> str:
+        """The same as steps of a larger command; the revision that serves then. origin: whose template it has."""
+        self.active = self.todo.to
+        if not self.plan.empty:
+            with steps.step("bucket") as step:
+                self.active = cache.roll_back(self.target, self.todo, self._decide, steps.talk.progress)
+                step.outcome = f"{self.active.version} is active as serial {self.active.serial}, and held"
+        return follow.follow(self.target, self.active, steps, origin)
+
+    def followed(self, origin: str) -> str:
+        """The revision with that one's template that serves and is bound to the version already, or empty."""
+        state = self.target.run.get_service(self.target.name)
+        return follow.following(self.target, state, self.todo.to, origin) if state is not None else ""
 
 
 class Pruner(Work):

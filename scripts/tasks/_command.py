@@ -100,15 +100,15 @@ def _wrapped(text: str) -> str:
     return "\n\n".join(fill(" ".join(part.split()), 77) for part in text.split("\n\n"))
 
 
-def settings_for(env: str | None) -> Settings:
-    """The settings of the environment that was named, or of MODELSHELF_ENV.
+def settings_for(env: str | None, otherwise: str = "") -> Settings:
+    """The settings of the environment that was named, of MODELSHELF_ENV, or otherwise of that one.
 
     Raises BadInput listing the environments when none was named.
     """
     from scripts.errors import BadInput
     from scripts.settings.load import default_environment, environments, load
 
-    chosen = env or default_environment()
+    chosen = env or default_environment() or otherwise
     if not chosen:
         known = ", ".join(environments())
         raise BadInput(f"which environment? there are: {known}", "Add --env NAME, or set MODELSHELF_ENV=NAME.")
@@ -117,11 +117,11 @@ def settings_for(env: str | None) -> Settings:
     return settings
 
 
-def begin(env: str | None, json: bool) -> tuple[Screen, Settings]:
-    """The screen and the settings of a task; a rehearsal is announced."""
+def begin(env: str | None, json: bool, otherwise: str = "") -> tuple[Screen, Settings]:
+    """The screen and the settings of a task; a rehearsal is announced. otherwise: see settings_for."""
     from scripts.tasks._screen import Screen
 
-    screen, settings = Screen(json=json), settings_for(env)
+    screen, settings = Screen(json=json), settings_for(env, otherwise)
     if settings.rehearsal:
         screen.note(f"rehearsal of {settings.environment} on {settings.endpoint}: models and keys are local.yaml's")
     return screen, settings

@@ -10,13 +10,15 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, TextIO
 
 from scripts.errors import OpsError, Refused
 
 if TYPE_CHECKING:
     from scripts.plan import Plan
+    from scripts.service.upkeep import Work
 
 Row = tuple[str, str]
 _IN_ONE_PIECE = 32  # letters: a version, an operation, a bucket
@@ -32,6 +34,7 @@ class Screen:
         self._stream = sys.stdout
         self._consoles = {stream: _console(stream) for stream in (sys.stderr, self._stream)}
         self._spinner: Any = None
+        self._collected: list[Any] | None = None
         self.gone = False
 
     def begin(self, title: str) -> None:
@@ -185,8 +188,32 @@ class Screen:
 
         self._put(stream, Text(text, style=style))
 
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[Callable[[], AbstractContextManager[None]]]:
+        """What is shown within one picture() replaces what the one before showed; in a pipe it follows it."""
+        console = self._consoles[self._stream]
+        if console is None or self._json:
+            yield contextlib.nullcontext
+            return
+        from rich.console import Group
+        from rich.live import Live
+
+        with Live(console=console, auto_refresh=False, vertical_overflow="visible") as live:
+
+            @contextlib.contextmanager
+            def picture() -> Iterator[None]:
+                self._collected = []
+                yield
+                live.update(Group(*self._collected), refresh=True)
+                self._collected = None
+
+            yield picture
+
     def _put(self, stream: TextIO, thing: Any) -> None:
-        self._consoles[stream].print(thing)
+        if self._collected is not None and stream is self._stream:
+            self._collected.append(thing)
+        else:
+            self._consoles[stream].print(thing)
 
     def _write(self, stream: TextIO, text: str) -> None:
         """Write and flush; when the reader went away (`| head`) the work goes on unseen, and `gone` says so."""
@@ -206,6 +233,17 @@ def show_plan(screen: Screen, plan: Plan) -> int:
     _told(screen, plan)
     screen.result({**plan.as_json(), "would_change": not plan.empty})
     return 0 if plan.empty else 2
+
+
+def carry_out(screen: Screen, work: Work, dry_run: bool, yes: bool) -> int:
+    """Show a command's plan, or have it confirmed and carried out; the exit code."""
+    if dry_run:
+        return show_plan(screen, work.plan)
+    screen.confirm_plan(work.plan, yes)
+    done = work.carry_out(screen)
+    screen.rows(done.title, done.rows())
+    screen.result(done.as_json())
+    return work.exit_code
 
 
 def show_done(screen: Screen, plan: Plan) -> int:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from scripts.tasks import sync
 from scripts.tasks._command import begin, command
-
-if TYPE_CHECKING:
-    from scripts.service.upkeep import Work
-    from scripts.tasks._screen import Screen
 
 
 @command(name="list")
@@ -94,9 +90,10 @@ def rollback(
     Ends when every instance serves it. No sync replaces it until cache.resume.
     """
     from scripts.service import upkeep
+    from scripts.tasks._screen import carry_out
 
     screen, settings = begin(env, json)
-    return _carried_out(screen, upkeep.Rolling(settings, service, to, generation, reason), dry_run, yes)
+    return carry_out(screen, upkeep.Rolling(settings, service, to, generation, reason), dry_run, yes)
 
 
 @command()
@@ -133,11 +130,12 @@ def prune(c: Any, env: str = "", keep: int = 0, dry_run: bool = False, yes: bool
     Never one that is active, held or pinned, or that a live revision names.
     """
     from scripts.service import upkeep
+    from scripts.tasks._screen import carry_out
 
     screen, settings = begin(env, json)
     work = upkeep.Pruner(settings, keep)
     screen.table(upkeep.KEPT, work.kept())
-    return _carried_out(screen, work, dry_run, yes)
+    return carry_out(screen, work, dry_run, yes)
 
 
 @command(exits={2: "--dry-run: something would change; else: something is lost that only a sync brings back"})
@@ -147,12 +145,13 @@ def repair(c: Any, env: str = "", dry_run: bool = False, yes: bool = False, json
     It takes what the bucket still has, noncurrent generations too, and pulls nothing.
     """
     from scripts.service import upkeep
+    from scripts.tasks._screen import carry_out
 
     screen, settings = begin(env, json)
     work = upkeep.Mender(settings)
     for line in work.lost():
         screen.note(line, warning=True)
-    return _carried_out(screen, work, dry_run, yes)
+    return carry_out(screen, work, dry_run, yes)
 
 
 @command()
@@ -168,18 +167,6 @@ def keys(c: Any, env: str = "", json: bool = False) -> None:
     found = domain.keys(target.reach(settings))
     screen.table(domain.KEY_HEADERS, [item.cells() for item in found])
     screen.result({"keys": [{**vars(item), "serials": list(item.serials)} for item in found]})
-
-
-def _carried_out(screen: Screen, work: Work, dry_run: bool, yes: bool) -> int:
-    from scripts.tasks._screen import show_plan
-
-    if dry_run:
-        return show_plan(screen, work.plan)
-    screen.confirm_plan(work.plan, yes)
-    done = work.carry_out(screen)
-    screen.rows(done.title, done.rows())
-    screen.result(done.as_json())
-    return work.exit_code
 
 
 def _holds(env: str, json: bool, dry_run: bool, change: Any) -> int:

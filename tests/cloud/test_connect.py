@@ -57,6 +57,7 @@ def test_a_stand_in_is_called_without_a_token_and_knows_its_upstreams(shared_sta
     assert cloud.headers_for(f"{shared_standin.url}/run/x", private=True) == {}
     assert cloud.upstreams().ollama == f"{shared_standin.url}/upstream/ollama"
     assert cloud.live_instances("nothing") == frozenset()
+    assert cloud.instances_by_revision("nothing") == {}
     assert "local.provision --env staging" in cloud.provisioning("staging")
 
 
@@ -64,6 +65,7 @@ def test_google_has_the_real_upstreams_and_leaves_instances_to_the_logs() -> Non
     cloud = connect.Cloud("project-a", "europe-west1")
     assert cloud.upstreams().huggingface == "https://huggingface.co"
     assert cloud.live_instances("tabular-service") is None
+    assert cloud.instances_by_revision("tabular-service") is None
     assert cloud.headers_for("https://x.run.app", private=False) == {}
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,6 +55,37 @@ class Listener:
 @pytest.fixture
 def listener() -> Listener:
     return Listener()
+
+
+class Checkout:
+    """A checkout with the environments of `make`, in which commands are typed as people type them."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def typed(self, *words: str, code: int = 0, **environ: str) -> subprocess.CompletedProcess[str]:
+        """Type a task, with nobody at the terminal; assert its exit code."""
+        kept = {name: os.environ[name] for name in ("PATH", "MODELSHELF_STATE", "MODELSHELF_ENDPOINT")}
+        done = subprocess.run(
+            [sys.executable, "-m", "invoke", *words], cwd=self.root, stdin=subprocess.DEVNULL, capture_output=True,
+            env={**kept, "HOME": str(self.root), "LANG": "C.UTF-8", **environ}, text=True, timeout=170, check=False,
+        )  # fmt: skip
+        assert done.returncode == code, f"{words} -> {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stdout + done.stderr
+        return done
+
+
+@pytest.fixture
+def checkout(make: Make, tmp_path: Path) -> Checkout:
+    """The commands' own way through tasks.py, in a copy of the checkout whose environments are those of `make`."""
+    root = tmp_path / "checkout"
+    shutil.copytree(ROOT / "scripts", root / "scripts", ignore=shutil.ignore_patterns("__pycache__", "localcloud"))
+    for name in ("templates", "docker"):
+        shutil.copytree(ROOT / name, root / name)
+    shutil.copy2(ROOT / "tasks.py", root / "tasks.py")
+    make()
+    (root / "environments").symlink_to(tmp_path / "environments")
+    return Checkout(root)
 
 
 @pytest.fixture

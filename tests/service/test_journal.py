@@ -7,9 +7,14 @@ from datetime import timedelta
 
 import pytest
 
+from scripts.cloud.connect import Cloud
 from scripts.cloud.logs import entry
 from scripts.errors import BadInput
 from scripts.service import journal
+from scripts.service.journal import Wanted
+from scripts.service.target import Target
+from tests.conftest import StandIn
+from tests.service.conftest import Make
 
 
 @pytest.mark.parametrize(
@@ -46,3 +51,51 @@ def test_an_entry_is_one_line_for_people_and_one_for_scripts() -> None:
     assert line.startswith("2026-11-20T02:00:00.123 ERROR   0a1b2c3d4e5f cache miss\n    really")
     assert line.endswith("[cache_hit=False reason=models_differ]")
     assert json.loads(journal.line(item, as_json=True))["x"] == 1
+
+
+def wanted(**more: str) -> Wanted:
+    return Wanted("tabular", "1h", 100, False, "", "", **more)
+
+
+@pytest.mark.process
+def test_what_is_no_instance_and_no_pattern_is_refused(make: Make) -> None:
+    found = Target(make(), "tabular", Cloud("p", "r"))
+    with pytest.raises(BadInput, match="--instance"):
+        wanted(instance='a" OR "').condition(found)
+    with pytest.raises(BadInput, match=r"--grep: found .* expected a regular expression"):
+        wanted(grep="(").condition(found)
+    assert wanted().condition(found).count("AND") == 1
+
+
+@pytest.mark.process
+def test_entries_are_chosen_by_instance_pattern_and_expression(make: Make, shared_standin: StandIn) -> None:
+    settings = make()
+    resource = {"type": "cloud_run_revision", "labels": {"service_name": "tabular-service", "revision_name": "r"}}
+    payloads = [
+        ("aa11", {"jsonPayload": {"message": "cache hit", "n": 1}}),
+        ("aa22", {"jsonPayload": {"message": "cache miss", "reason": "models_differ", "n": 2}, "severity": "WARNING"}),
+        ("bb33", {"textPayload": "Traceback (most recent call last)", "severity": "ERROR"}),
+    ]
+    entries = [
+        {
+            "logName": f"projects/{settings.project}/logs/app",
+            "resource": resource,
+            "labels": {"instanceId": who},
+            **what,
+        }
+        for who, what in payloads
+    ]
+    shared_standin.post("/v2/entries:write", {"entries": entries})
+
+    def found(**more: str) -> list[str]:
+        return sorted(item.instance for item in journal.entries(settings, wanted(**more)))
+
+    assert found() == ["aa11", "aa22", "bb33"]
+    assert found(instance="aa") == ["aa11", "aa22"]
+    assert found(grep="cache (hit|miss)") == ["aa11", "aa22"]
+    assert found(grep="^Traceback") == ["bb33"]
+    assert found(grep="models_differ") == ["aa22"]
+    assert found(expression="jsonPayload.n>1 OR severity=ERROR") == ["aa22", "bb33"]
+    assert found(instance="aa", expression="jsonPayload.n>1 OR severity=ERROR") == ["aa22"]
+    with pytest.raises(BadInput, match="Unparseable filter"):
+        found(expression="jsonPayload.n>(")

@@ -99,7 +99,20 @@ def test_without_an_environment_the_known_ones_are_listed(invoke: Type) -> None:
         (["local.logs"], 3, "never ran here"),
         (["local.scale", "--instances", "many"], 3, "expected a whole number"),
         (["deply", "--env", "local"], 1, "did you mean deploy?"),
-        (["rollback"], 1, "did you mean cache.rollback?"),
+        (["prune"], 1, "did you mean cache.prune?"),
+        (["rollback"], 3, "MODELSHELF_ENV"),
+        (["rollback", "--env", "local"], 4, "Run: ./dev invoke local.up"),
+        (["rollback", "--env", "stagging"], 3, "did you mean staging?"),
+        (["rollback", "--env", "local", "--to", "latest"], 3, "expected an earlier revision"),
+        (["toggle", "--env", "local"], 3, "expected one of them"),
+        (["toggle", "--env", "local", "--off", "--service", "nosuch"], 3, "available: tabular"),
+        (["promote", "--from", "staging"], 3, "--to: found nothing, expected an environment; there are: dev"),
+        (["promote", "--from", "stagging", "--to", "prod"], 3, "did you mean staging?"),
+        (["promote", "--from", "dev", "--to", "prod", "--min-age", "old"], 3, "--min-age: found 'old'"),
+        (["image.build", "--env", "local", "--tool", "buildah"], 3, "expected one of docker, podman, gcloud"),
+        (["lock.release", "--env", "local"], 3, "expected the name of a lease"),
+        (["history", "--env", "local"], 4, "Run: ./dev invoke local.up"),
+        (["health", "--env", "local"], 4, "Run: ./dev invoke local.up"),
         (["deploy", "--evn", "local"], 1, "did you mean --env?"),
         (["deploy", "staging"], 1, "deploy takes options only"),
         (["deploy", "--env"], 1, "--env needs a value"),
@@ -256,3 +269,36 @@ def test_output_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "✗ the output cannot be written: No space left on device" in done.stderr
     assert "Exception ignored" not in done.stderr
+
+
+@pytest.mark.process
+def test_bash_completes_tasks_and_options(tmp_path: Path) -> None:
+    """The script that Invoke prints, in a real bash."""
+    asked = {
+        "invoke roll": "rollback",
+        "invoke lock.": "lock.release lock.status",
+        "invoke rollback --mod": "--models",
+        "invoke deploy --envi": "--environment",
+        "invoke cache.pin --": "--dry-run --env --environment --json --version",
+    }
+    lines = ['eval "$(invoke --print-completion-script bash)"']
+    for words in asked:
+        lines += [f"COMP_WORDS=({words})", f"_complete_invoke invoke '{words.rpartition(' ')[2]}'"]
+        lines += ["printf '%s\\n' \"${COMPREPLY[*]}\""]
+    done = subprocess.run(
+        ["bash", "--norc", "-c", "\n".join(lines)], cwd=ROOT, env=environ(tmp_path), capture_output=True, text=True,
+        timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = [" ".join(sorted(line.split())) for line in done.stdout.splitlines()]
+    assert found == list(asked.values())
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(("shell", "told"), [("zsh", "compctl -K"), ("fish", "complete --command invoke")])
+def test_other_shells_get_their_script(invoke: Type, shell: str, told: str) -> None:
+    done = invoke("--print-completion-script", shell)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert told in done.stdout
+    candidates = invoke("--complete", "--", "invoke", "stat")  # what the script asks
+    assert "status" in candidates.stdout.splitlines()

@@ -55,6 +55,7 @@ class Controller:
         self._background: set[asyncio.Task[None]] = set()
         self._closing = False
         self.fleets: dict[tuple[str, str], Fleet] = {}
+        self.retiring: list[Fleet] = []  # no longer meant to serve, their last instances still run
         self.routes: dict[str, Route] = {}
 
     def resume(self) -> None:
@@ -240,7 +241,10 @@ class Controller:
                 )
             if not target.percent:
                 continue
-            fleet = self.fleet(project, name, target.revision)
+            try:
+                fleet = self.fleet(project, name, target.revision)
+            except ApiError as error:  # it could run once: what it needs is gone
+                return FALSE, "RevisionFailed", error.message
             failed = _first_failure(await fleet.ensure(max(1, fleet.plan.min_instances)))
             if failed is not None:
                 return FALSE, failed.reason or "HealthCheckContainerError", failed.problem
@@ -292,7 +296,14 @@ class Controller:
         self._store.put("service", project, name, service)
 
     def _retire(self, fleet: Fleet) -> None:
-        self._spawn(fleet.close(drain_s=fleet.plan.timeout_s))
+        async def close() -> None:
+            try:
+                await fleet.close(drain_s=fleet.plan.timeout_s)
+            finally:
+                self.retiring.remove(fleet)
+
+        self.retiring.append(fleet)
+        self._spawn(close())
 
     def _spawn(self, work: object) -> None:
         task: asyncio.Task[None] = asyncio.create_task(work)  # type: ignore[arg-type]

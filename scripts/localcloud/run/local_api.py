@@ -29,7 +29,9 @@ class LocalApi:
 
     async def _list(self, request: Request) -> Response:
         service = request.query.get("service")
-        found = [each for each in self._controller.instances() if service in (None, each.identity.service)]
+        ending = [each for fleet in self._controller.retiring for each in fleet.instances]
+        every = [*self._controller.instances(), *ending]
+        found = [each for each in every if service in (None, each.identity.service)]
         fleets = [each for each in self._controller.fleets.values() if service in (None, each.identity.service)]
         revisions = [each.describe() for each in fleets]
         return Response.of_json({"instances": [each.describe() for each in found], "revisions": revisions})

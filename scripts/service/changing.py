@@ -1,0 +1,57 @@
+"""Changing a live service: under its lease, and with an audit record of how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from scripts import audit
+from scripts.errors import Conflict, OpsError
+from scripts.lease import Holder, Lease
+from scripts.plan import Plan
+from scripts.service import ownership
+from scripts.service.steps import Steps
+from scripts.service.target import Target
+
+
+@contextlib.contextmanager
+def at_work(target: Target, command: str, plan: Plan, steps: Steps, details: dict[str, Any]) -> Iterator[Lease]:
+    """Hold the service's lease and record the command; details may be filled while it works. Raises Refused."""
+
+    def waiting(holder: Holder) -> None:
+        steps.talk.note(f"waiting for {holder.owner} ({holder.purpose})")
+
+    purpose = f"{command} {target.name} on {target.environment}"
+    with (
+        ownership.exclusive(target, target.lease_name, purpose, waiting) as held,
+        noted(target, command, plan, steps, details),
+    ):
+        yield held
+
+
+@contextlib.contextmanager
+def noted(target: Target, command: str, plan: Plan, steps: Steps, details: dict[str, Any]) -> Iterator[None]:
+    """Leave an audit record of the block, however it ends."""
+    began, outcome = datetime.now(UTC), "changed"
+    try:
+        yield
+    except BaseException as error:
+        outcome = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        details["error"] = error.message if isinstance(error, OpsError) else repr(error)
+        raise
+    finally:
+        told = {"service": target.name, **details, "steps": steps.as_json()}
+        with contextlib.suppress(OpsError):  # what was done stands, and what failed is about to say so itself
+            audit.record(
+                target.bucket, command=command, environment=target.environment, plan=plan, outcome=outcome,
+                started_at=began, details=told,
+            )  # fmt: skip
+
+
+def settled(before: Plan, after: Plan, name: str) -> None:
+    """Raise Conflict when what was decided anew under the lease is not what was confirmed."""
+    if before != after:
+        text = f"service {name} changed while this was decided; nothing was done"
+        raise Conflict(text, "Run the same command again: it looks anew, and shows its plan.")

@@ -1,0 +1,229 @@
+"""A rollback brings traffic back to what served before, stays there, and goes nowhere that never served."""
+
+from __future__ import annotations
+
+import json
+import threading
+import urllib.request
+
+import pytest
+
+from scripts import audit, lease
+from scripts.errors import BadInput, Conflict, GateFailed, NotFound, OpsError, Refused
+from scripts.service import apply, deploy, follow, instances, ownership, standing, target
+from scripts.service.deploy import Options
+from scripts.service.rollback import Back
+from scripts.settings.model import Settings
+from tests.conftest import StandIn
+from tests.service.conftest import Checkout, Listener, Make
+
+pytestmark = pytest.mark.process
+NEVER = Options(sync="never")
+
+
+def colour(make: Make, name: str) -> tuple[Settings, str]:
+    """A deploy that makes a revision of its own."""
+    settings = make(service={"env": {"COLOUR": name}})
+    return settings, deploy.deploy(settings, NEVER, Listener()).revision
+
+
+def serving(settings: Settings) -> str:
+    """Who answers through the front."""
+    reached = target.reach(settings)
+    state = reached.run.get_service(reached.name)
+    assert state is not None
+    with urllib.request.urlopen(state.url + "/who", timeout=30) as answer:
+        return str(json.load(answer)["revision"])
+
+
+def back(settings: Settings, to: str = "", models: str = "") -> Back:
+    return Back(settings, "tabular", to, models)
+
+
+def test_it_goes_back_stays_there_and_the_next_deploys_plan_says_so(make: Make, listener: Listener) -> None:
+    _, first = colour(make, "red")
+    settings, second = colour(make, "blue")
+    work = back(settings)
+    assert f"from {second} to {first}" in work.about()
+    assert [(change.before, change.after) for change in work.plan.changes] == [(f"100 % {second}", f"100 % {first}")]
+    assert serving(settings) == second  # deciding changes nothing
+    done = work.carry_out(listener).as_json()
+    assert (done["revision"], done["changed"]) == (first, True)
+    assert listener.titles == ["traffic", "verify"]
+    assert serving(settings) == first
+    reached = target.reach(settings)
+    state = reached.run.get_service(reached.name)
+    assert state is not None and (standing.pinned(state), standing.rolled_back(state)) == (first, (second, first))
+    assert [item.name for item in reached.run.list_revisions(reached.name)] == [second, first]  # none was made
+    (record,) = [item for item in audit.recent(reached.bucket, 0) if item["command"] == "rollback"]
+    assert (record["outcome"], record["details"]["from"], record["details"]["revision"]) == ("changed", second, first)
+
+    again = back(settings)  # typed twice it does not go back twice
+    assert again.plan.empty
+    assert "already rolled back" in again.remarks()[0]
+    assert again.carry_out(Listener()).as_json()["changed"] is False
+    told = Listener()
+    deploy.plan_deploy(settings, NEVER, told)
+    assert any(f"rolled back from {second}" in note for note in told.notes)
+    _, third = colour(make, "green")
+    state = reached.run.get_service(reached.name)
+    assert state is not None and standing.rolled_back(state) is None
+    assert serving(settings) == third
+
+
+def test_typed_alone_it_finds_its_environment_and_no_request_fails(make: Make, checkout: Checkout) -> None:
+    """The whole command in a process of its own, while a client asks through the front all the time."""
+    done = checkout.typed("rollback", code=3)
+    assert "MODELSHELF_ENV" in done.stderr  # nothing was deployed from here, so the command to type is told
+    _, first = colour(make, "red")
+    settings, _ = colour(make, "blue")
+    failed: list[str] = []
+    stopped = threading.Event()
+
+    def ask() -> None:
+        while not stopped.wait(0.02):
+            try:
+                serving(settings)
+            except OSError as error:
+                failed.append(str(error))
+
+    client = threading.Thread(target=ask)
+    client.start()
+    try:
+        assert checkout.typed("rollback", "--dry-run", code=2).stdout.count(first) == 1
+        refused = checkout.typed("rollback", code=3)
+        assert refused.stderr.startswith(f"rolling back: tabular-service on local (stand-in at {settings.endpoint}), ")
+        assert "Add --yes" in refused.stderr
+        done = checkout.typed("rollback", "--yes", "--json")
+    finally:
+        stopped.set()
+        client.join()
+    assert json.loads(done.stdout)["revision"] == first
+    assert serving(settings) == first
+    assert failed == []
+    assert "already rolled back" in checkout.typed("rollback", "--env", "local", "--yes").stderr
+
+
+def test_what_never_served_is_nothing_to_go_back_to(make: Make) -> None:
+    _, first = colour(make, "red")
+    with pytest.raises(NotFound, match="no earlier revision that served"):
+        _ = back(make()).plan
+    with pytest.raises(OpsError, match="is not ready"):
+        deploy.deploy(make(service={"secret_env": {"TOKEN": "nosuch:1"}}), NEVER, Listener())
+    settings = make(service={"secret_env": {}, "env": {"COLOUR": "blue"}})
+    third = deploy.deploy(settings, NEVER, Listener()).revision
+    reached = target.reach(settings)
+    names = [item.name for item in reached.run.list_revisions(reached.name)]
+    broken = next(name for name in names if name not in (first, third))
+    quiet = _without_traffic(settings)
+    assert back(settings).plan.changes[0].after == f"100 % {first}"
+    for name, why in ((broken, "never became ready"), (quiet, "never served"), ("nosuch", "not found")):
+        with pytest.raises(NotFound, match=why) as refused:
+            _ = back(settings, name).plan
+        assert f"served: {third}, {first}" in refused.value.message
+        assert refused.value.remedy == f"Run: ./dev invoke rollback --env local --to {first}"
+    assert back(settings, third).plan.empty
+
+
+def _without_traffic(settings: Settings) -> str:
+    """A revision that somebody else made, asked through its tag alone."""
+    reached = target.reach(settings)
+    before = reached.run.get_service(reached.name)
+    assert before is not None
+    body = standing.successor(reached, before)
+    standing.merge_env(body, "COLOUR", "green")
+    body["spec"]["traffic"] = [
+        {"revisionName": standing.serving(before), "percent": 100},
+        {"latestRevision": True, "percent": 0, "tag": "green"},
+    ]
+    applied = apply.service(reached, body, before)
+    state = reached.run.wait_service(reached.name, applied.generation, timeout_s=60)
+    url = next(share["url"] for share in state.traffic if share.get("tag") == "green")
+    urllib.request.urlopen(url + "/health", timeout=30).close()
+    return state.latest_ready_revision
+
+
+def test_a_revision_without_a_record_counts_by_the_request_log(make: Make) -> None:
+    _, first = colour(make, "red")
+    settings, _ = colour(make, "blue")
+    bucket = target.reach(settings).bucket
+    for info in bucket.list("audit/"):
+        bucket.delete(info.name, info.generation)
+    assert back(settings).plan.changes[0].after == f"100 % {first}"
+
+
+def test_a_revision_that_does_not_start_leaves_traffic_where_it_was(make: Make, shared_standin: StandIn) -> None:
+    settings = make(service={"secret_env": {"COLOUR": "colour:1"}})
+    secret = f"/v1/projects/{settings.project}/secrets"
+    shared_standin.post(f"{secret}?secretId=colour", {"replication": {"automatic": {}}})
+    shared_standin.post(f"{secret}/colour:addVersion", {"payload": {"data": "cmVk"}})
+    first = deploy.deploy(settings, NEVER, Listener()).revision
+    settings = make(service={"secret_env": {}, "env": {"SIZE": "1"}})
+    second = deploy.deploy(settings, NEVER, Listener()).revision
+    shared_standin.post(f"{secret}/colour/versions/1:destroy")
+    with pytest.raises(GateFailed, match=f"{first} does not start; traffic is where it was") as failed:
+        back(settings).carry_out(Listener())
+    assert failed.value.exit_code == 5
+    assert serving(settings) == second
+    assert deploy.plan_deploy(settings, NEVER).empty
+    reached = target.reach(settings)
+    (record,) = [item for item in audit.recent(reached.bucket, 0) if item["command"] == "rollback"]
+    assert (record["outcome"], "does not start" in record["details"]["error"]) == ("failed", True)
+
+
+def test_others_at_work_are_respected(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ownership, "LEASE_WAIT_S", 0.0)
+    colour(make, "red")
+    settings, _ = colour(make, "blue")
+    work = back(settings)
+    assert not work.plan.empty
+    bucket = target.reach(settings).bucket
+    with lease.hold(bucket, "deploy-tabular-service", "a long deploy"), pytest.raises(Refused, match="a long deploy"):
+        work.carry_out(Listener())
+    colour(make, "green")
+    with pytest.raises(Conflict, match="changed while this was decided"):
+        work.carry_out(Listener())
+    with pytest.raises(NotFound, match="does not exist"):
+        _ = back(make(service={"cloud_run_name": "another"})).plan
+    with pytest.raises(BadInput, match="an earlier revision"):
+        back(settings, "latest")
+
+
+def test_models_go_back_with_the_service_alone_and_not_to_what_is_gone(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(instances, "SEEN_TIMEOUT_S", 15.0)
+    tabular = {"image": "example/tabular:1"}
+    old = deploy.deploy(make(service=tabular), Options(), Listener())
+    model = {"kind": "ollama", "source": "library/synthetic:tiny", "revision": "", "size_gb": 0.001}
+    settings = make(service=tabular, models=[{"name": "renamed", **model}])
+    new = deploy.deploy(settings, Options(), Listener())
+    reached = target.reach(settings)
+
+    work = back(settings, "previous", old.manifest_version)
+    assert [change.target for change in work.plan.changes] == ["hold", "active version", "service tabular-service"]
+    done = work.carry_out(Listener()).as_json()
+    state = reached.run.get_service(reached.name)
+    assert state is not None
+    assert standing.rolled_back(state) == (new.revision, done["revision"])
+    copied = reached.run.get_revision(done["revision"])
+    assert copied is not None and standing.origin_of(copied) == old.revision
+    assert copied.container_env[follow.MIN_SERIAL] == "3"
+    again = back(settings, old.revision, old.manifest_version)
+    assert again.plan.empty
+    assert again.carry_out(Listener()).as_json()["revision"] == done["revision"]
+
+    forth = back(settings, models=new.manifest_version)  # the models alone: what is pinned stays pinned
+    assert [change.target for change in forth.plan.changes] == ["hold", "active version"]
+    last = forth.carry_out(Listener()).as_json()["revision"]
+    state = reached.run.get_service(reached.name)
+    assert state is not None and standing.rolled_back(state) == (new.revision, last)
+    with pytest.raises(NotFound, match="no signed statement"):
+        _ = back(settings, models="20200101T000000Z-00000000").plan
+
+    gone = reached.bucket.stat(f"manifests/{old.manifest_version}.done")
+    assert gone is not None
+    reached.bucket.delete(gone.name, gone.generation)
+    with pytest.raises(Refused, match=f"models {old.manifest_version}, which are gone") as refused:
+        _ = back(settings, old.revision).plan
+    assert f"--to {old.revision} --models {new.manifest_version}" in refused.value.remedy
