@@ -1,11 +1,12 @@
-"""Run the sync job by itself: the first five steps of a deploy, without touching the service."""
+"""Run the sync job by itself: the first six steps of a deploy, without touching the service."""
 
 from __future__ import annotations
 
 from scripts.plan import Plan
 from scripts.service import deploy, observe
-from scripts.service.deploy import Deployment, Options
+from scripts.service.deployment import Deployment
 from scripts.service.planning import SyncMode
+from scripts.service.preflight import Options
 from scripts.service.publication import Published
 from scripts.service.steps import Steps, Talk
 from scripts.settings.model import Settings
@@ -22,6 +23,7 @@ def sync(settings: Settings, service: str, talk: Talk) -> Published:
     """Bring the job up to date, run it, and return what it published. Raises as deploy does."""
     run = Deployment(settings, Options(service), Steps(talk), command="sync")
     run.cloud()
+    run.plan()
     run.bucket()
     with run.exclusive():
         run.keys()

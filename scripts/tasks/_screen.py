@@ -71,7 +71,7 @@ class Screen:
         if self._json:
             return
         for text in lines:
-            self._styled(self._stream, text, {"+": "green", "~": "yellow", "-": "red", "»": "cyan"}.get(text[:1], ""))
+            self._styled(self._stream, text, _SIGNS.get(text.lstrip()[:1], ""))
 
     def rows(self, title: str, rows: Sequence[Row], table: Table = ((), ())) -> None:
         """Names and values: a frame on a terminal, `name: value` lines in a pipe; then a table."""
@@ -149,6 +149,20 @@ class Screen:
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise Refused("nothing was done: it was not confirmed", "Add --yes, or answer yes")
 
+    def confirm_name(self, plan: Plan, name: str, yes: bool) -> None:
+        """Show a plan and ask for a name to be typed; nothing is asked for the name "". Raises Refused without it."""
+        if not name or yes:
+            return
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            text = f"{plan.title} needs a yes ({len(plan.changes)} changes), and there is no terminal to ask on"
+            raise Refused(text, "Look first: add --dry-run. Then add --yes")
+        for line in _group_lines(plan):
+            self._styled(sys.stderr, line, _SIGNS.get(line.lstrip()[:1], ""))
+        sys.stderr.write(f"{plan.title}? Type {name} to go on: ")
+        sys.stderr.flush()
+        if sys.stdin.readline().strip() != name:
+            raise Refused("nothing was done: the name was not typed", f"Type {name} when asked, or add --yes")
+
     def confirm_plan(self, plan: Plan, yes: bool) -> None:
         """Show what is about to be done, and ask. Nothing is asked where nothing is to be done."""
         if plan.empty:
@@ -208,6 +222,27 @@ def show_plan(screen: Screen, plan: Plan) -> int:
     return 0 if plan.empty else 2
 
 
+def show_groups(screen: Screen, plan: Plan) -> int:
+    """Like show_plan, for a plan with many changes: in groups, whose names the document has too."""
+    from scripts.service.groups import group_of
+
+    screen.lines(_group_lines(plan))
+    listed = [{**change.as_json(), "group": group_of(change)} for change in plan.changes]
+    screen.result({"title": plan.title, "changes": listed, "would_change": not plan.empty})
+    return 0 if plan.empty else 2
+
+
+def _group_lines(plan: Plan) -> list[str]:
+    from scripts.service.groups import grouped
+
+    if plan.empty:
+        return [f"{plan.title}: nothing to change"]
+    lines = [plan.title]
+    for name, changes in grouped(plan.changes):
+        lines += [name, *(f"  {change.line()}" for change in changes)]
+    return lines
+
+
 def show_done(screen: Screen, plan: Plan) -> int:
     """Print what a command did, in the words of its plan; the exit code is 0."""
     _told(screen, plan)
@@ -237,6 +272,7 @@ def show_error(message: str, remedy: str) -> None:
         console.print(Text(line), soft_wrap=True)
 
 
+_SIGNS = {"+": "green", "~": "yellow", "-": "red", "»": "cyan"}
 _CELLS = {
     "present": "green", "missing": "yellow", "MISSING": "bold red", "healthy": "green", "degraded": "yellow",
     "down": "bold red", "active": "green", "problem": "yellow", "hit": "green", "miss": "yellow",
