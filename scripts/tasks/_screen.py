@@ -29,14 +29,15 @@ class Screen:
 
     def __init__(self, *, json: bool = False) -> None:
         self._json = json
-        self._stream = sys.stdout
-        self._consoles = {stream: _console(stream) for stream in (sys.stderr, self._stream)}
+        # As they are now: while a spinner turns, rich puts proxies in their place in sys.
+        self._stream, self._talk = sys.stdout, sys.stderr
+        self._consoles = {stream: _console(stream) for stream in (self._talk, self._stream)}
         self._spinner: Any = None
         self.gone = False
 
     def begin(self, title: str) -> None:
         """A step starts: a spinner on a terminal, nothing in a pipe."""
-        console = self._consoles[sys.stderr]
+        console = self._consoles[self._talk]
         if console is not None:
             self._spinner = console.status(_escaped(title))
             self._spinner.start()
@@ -56,7 +57,7 @@ class Screen:
 
     def note(self, text: str, *, warning: bool = False) -> None:
         """Something that stays on the screen."""
-        self._styled(sys.stderr, f"! {text}" if warning else text, "yellow" if warning else "")
+        self._styled(self._talk, f"! {text}" if warning else text, "yellow" if warning else "")
 
     def line(self, text: str = "") -> None:
         """One plain line."""
@@ -136,16 +137,16 @@ class Screen:
     def result(self, value: Any) -> None:
         """The result of a command asked for with --json."""
         if self._json:
-            self._write(sys.stdout, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+            self._write(self._stream, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
     def confirm(self, question: str, yes: bool) -> None:
         """Ask before something that cannot be undone. Raises Refused without consent, or nobody to ask."""
         if yes:
             return
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        if not (sys.stdin.isatty() and self._talk.isatty()):
             raise Refused(f"{question} needs a yes, and there is no terminal to ask on", "Add --yes")
-        sys.stderr.write(f"{question}? Type yes: ")
-        sys.stderr.flush()
+        self._talk.write(f"{question}? Type yes: ")
+        self._talk.flush()
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise Refused("nothing was done: it was not confirmed", "Add --yes, or answer yes")
 
@@ -153,13 +154,13 @@ class Screen:
         """Show a plan and ask for a name to be typed; nothing is asked for the name "". Raises Refused without it."""
         if not name or yes:
             return
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        if not (sys.stdin.isatty() and self._talk.isatty()):
             text = f"{plan.title} needs a yes ({len(plan.changes)} changes), and there is no terminal to ask on"
             raise Refused(text, "Look first: add --dry-run. Then add --yes")
         for line in _group_lines(plan):
-            self._styled(sys.stderr, line, _SIGNS.get(line.lstrip()[:1], ""))
-        sys.stderr.write(f"{plan.title}? Type {name} to go on: ")
-        sys.stderr.flush()
+            self._styled(self._talk, line, _SIGNS.get(line.lstrip()[:1], ""))
+        self._talk.write(f"{plan.title}? Type {name} to go on: ")
+        self._talk.flush()
         if sys.stdin.readline().strip() != name:
             raise Refused("nothing was done: the name was not typed", f"Type {name} when asked, or add --yes")
 
@@ -177,8 +178,8 @@ class Screen:
         if self._spinner is not None:
             self._spinner.stop()
             self._spinner = None
-        if self._consoles[sys.stderr] is None:
-            self._write(sys.stderr, f"{title}: {outcome} ({seconds:.1f} s)\n")
+        if self._consoles[self._talk] is None:
+            self._write(self._talk, f"{title}: {outcome} ({seconds:.1f} s)\n")
             return
         from rich.table import Table
         from rich.text import Text
@@ -189,7 +190,7 @@ class Screen:
         row.add_column(overflow="fold")
         took = Text(f"{seconds:.1f} s", "dim", justify="right")
         row.add_row(Text(*mark), Text(title, style="bold"), took, Text(outcome))
-        self._put(sys.stderr, row)
+        self._put(self._talk, row)
 
     def _styled(self, stream: TextIO, text: str, style: str) -> None:
         if self._consoles[stream] is None:
