@@ -212,7 +212,7 @@ def test_hooks_are_told_and_one_before_stops_everything(
     run()  # nothing to change: nobody is told
     settings(make, 1, hooks=hooks | {"on_failure": hook(3)}, mode="late")
     _, err = run(code=5)
-    assert "on_rollback: on_rollback local 1 verify" in err
+    assert "on_rollback: on_rollback local 4 verify" in err
     assert "! the hook" in err, "a hook that fails afterwards is a warning"
     assert seen.read_text(encoding="utf-8").split() == [
         "before_deploy", "before_deploy", "after_deploy", "before_deploy", "on_failure", "on_rollback",
