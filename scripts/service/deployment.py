@@ -189,8 +189,7 @@ class Deployment:
             self.steps.talk.progress("reading the instances' decisions from the logs")
             count = max(1, self.target.service.min_instances)
             self.found = tuple(instances.await_instances(self.target, self.revision, count))
-            if self._way is not None and self.settings.cache.enabled and self.live.models.decision.hit:
-                instances.check_hits(self.target, self.revision, self.found)
+            self._check_hits()
             hits = sum(instance.cache_hit for instance in self.found)
             step.outcome = f"{told}; {hits} of {len(self.found)} instances on a hit"
 
@@ -210,6 +209,8 @@ class Deployment:
                 released = {routing.HELD: None} if last else {}
                 self._state = shift.move(self.target, self.state, lines, talk.progress, released)
                 seen = watch.gate(self.target, self.revision, since, talk.progress, self._check_lease)
+                self.found = tuple(instances.of_revision(self.target, self.revision)) or self.found
+                self._check_hits()
                 talk.note(f"{share} % of the traffic: {seen.line()}")
             step.outcome = routing.told(routing.serving(self.state))
 
@@ -275,6 +276,11 @@ class Deployment:
 
     def _now(self) -> ServiceState | None:
         return self.target.run.get_service(self.target.name)
+
+    def _check_hits(self) -> None:
+        """A new revision starts from the cache where the bucket has what it wants. Raises OpsError."""
+        if self._way is not None and self.settings.cache.enabled and self.live.models.decision.hit:
+            instances.check_hits(self.target, self.revision, self.found)
 
     def _check_lease(self) -> None:
         if self._lease is not None:
