@@ -98,7 +98,8 @@ class Deployment:
         with self.steps.step("plan") as step:
             self._target = preflight.with_digest(self.target, self.options)
             self._outlook = found = preflight.outlook(self.target, self.options)
-            preflight.validate(self.target, found, self.steps.talk)
+            if self.command == "deploy":
+                preflight.validate(self.target, found, self.steps.talk)
             step.outcome = f"{len(found.plan.changes)} changes" if found.plan.changes else "nothing to change"
         preflight.tell(self.target, self.options, found, self.steps.talk)
         if not found.plan.empty and self.command == "deploy":
@@ -221,12 +222,12 @@ class Deployment:
             yield
         except Conflict:
             raise
-        except KeyboardInterrupt:
+        except OpsError as error:
+            raise self._failure(error) from error
+        except BaseException:
             if self._given:
                 self._retreat()
             raise
-        except OpsError as error:
-            raise self._failure(error) from error
 
     def report(self) -> Report:
         """The result, once everything went well."""
