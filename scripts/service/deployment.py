@@ -161,7 +161,7 @@ class Deployment:
         """The service: rendered, compared, and applied only when something differs; what serves keeps its traffic."""
         with self.steps.step("service") as step:
             changes = planning.service_changes(self.target, self.live)
-            self._way = way = preflight.decided(self.target, self.live, self.options).way
+            self._way = way = preflight.way_of(self.target, self.live, self.options, changes)
             if way is not None:
                 self._announce(changes)
                 try:
@@ -289,12 +289,14 @@ class Deployment:
 
     def _still_agreed(self) -> None:
         """Under the lease: what is to be done may have changed while somebody else was at work."""
-        before, now = self._outlook, preflight.decided(self.target, self.live, self.options)
-        wanted = [planning.service_changes(self.target, found.live) for found in (before, now) if found is not None]
-        if before is not None and wanted[0] != wanted[1] and self.command == "deploy":
-            self.steps.talk.note("what there is to do has changed meanwhile", warning=True)
-            if not now.plan.empty:
-                self.agree(now.plan)
+        before = self._outlook.live.service if self._outlook else None
+        now = self.live.service
+        if self.command != "deploy" or (before and before.generation) == (now and now.generation):
+            return
+        found = preflight.decided(self.target, self.live, self.options)
+        self.steps.talk.note("somebody else changed the service meanwhile: decided anew", warning=True)
+        if not found.plan.empty:
+            self.agree(found.plan)
 
     def _retreat(self) -> str:
         """Traffic as it was before, and no tag; what to say of it, also when it could not be done."""

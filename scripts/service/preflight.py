@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from scripts.cloud import registry
 from scripts.errors import AccessDenied, BadInput
-from scripts.plan import Plan
+from scripts.plan import Change, Plan
 from scripts.service import observe, ownership, planning, rollout, target
 from scripts.service.observe import Live
 from scripts.service.planning import SyncMode
@@ -81,13 +82,18 @@ def outlook(reached: Target, options: Options) -> Outlook:
 
 def decided(reached: Target, live: Live, options: Options) -> Outlook:
     """What a deploy would do with what was seen."""
-    changes = planning.service_changes(reached, live)
-    way = rollout.decide(
-        live.service, planning.desired_service(reached, live), changes, options.shares(reached.settings)
-    )
+    way = way_of(reached, live, options, planning.service_changes(reached, live))
     found = planning.plan(reached, live, options.mode(reached.settings))
     steps = rollout.told(way, reached.name, reached.settings.rollout.watch_s)
     return Outlook(live, found.extended(steps), way)
+
+
+def way_of(reached: Target, live: Live, options: Options, changes: Sequence[Change]) -> Way | None:
+    """How the changes of the service come to the traffic; None where there are none."""
+    if not changes:
+        return None
+    body = planning.desired_service(reached, live)
+    return rollout.decide(live.service, body, changes, options.shares(reached.settings))
 
 
 def tell(reached: Target, options: Options, found: Outlook, talk: Talk) -> None:
