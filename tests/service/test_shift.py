@@ -5,27 +5,24 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import signal
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from pathlib import Path
 
 import pytest
-from requests.adapters import HTTPAdapter
 
 from scripts.errors import Conflict
 from scripts.service import deploy, routing, shift, target
-from scripts.service.preflight import Options
 from scripts.settings.model import Settings
-from tests.conftest import StandIn, start_standin
-from tests.crash.killing import fork, hear
+from tests.conftest import ROOT, StandIn, start_standin
 from tests.service.conftest import Listener, Make
+from tests.service.dying import OPTIONS
 from tests.table import IMAGE
 
 pytestmark = pytest.mark.process
-OPTIONS = Options(sync="never", canary="50")
-Chosen = Callable[[Any], bool]
 
 
 @pytest.fixture(scope="module")
@@ -36,41 +33,20 @@ def shared_standin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn
     running.stop()
 
 
-def every(request: Any) -> bool:
-    return True
-
-
-def changes_the_service(request: Any) -> bool:
-    return request.method == "PUT" and "/services/" in request.url and "dryRun" not in request.url
-
-
 def numbered(make: Make, number: int) -> Settings:
     service = {"image": IMAGE, "min_instances": 1, "env": {"NUMBER": str(number)}}
     return make(service=service, cache={"enabled": False}, rollout={"watch_s": 0})
 
 
-def deploy_and_die(settings: Settings, at: int, after: bool, chosen: Chosen) -> dict[str, Any]:
-    """Deploy in a child that ends itself at one of its chosen calls: {"calls": n} when it got through before."""
-    count = 0
-    whole = HTTPAdapter.send
-
-    def send(self: HTTPAdapter, request: Any, *args: Any, **options: Any) -> Any:
-        nonlocal count
-        mine = chosen(request)
-        count += mine
-        if mine and count == at and not after:
-            os.kill(os.getpid(), signal.SIGKILL)
-        answer = whole(self, request, *args, **options)
-        if mine and count == at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return answer
-
-    def work() -> dict[str, int]:
-        HTTPAdapter.send = send  # type: ignore[method-assign]
-        deploy.deploy(settings, OPTIONS, Listener())
-        return {"calls": count}
-
-    return hear(*fork(work))
+def killed_at(folder: Path, at: int, after: bool, which: str) -> bool:
+    """Whether a deploy in a process of its own was killed at a call; False when it got through before."""
+    words = [str(folder / "environments"), str(at), str(int(after)), which]
+    child = subprocess.run(
+        [sys.executable, "-m", "tests.service.dying", *words],
+        cwd=ROOT, capture_output=True, text=True, timeout=170, check=False,
+    )  # fmt: skip
+    assert child.returncode in (0, -signal.SIGKILL), child.stderr
+    return child.returncode != 0
 
 
 def let_the_lease_lapse(settings: Settings) -> None:
@@ -84,16 +60,14 @@ def let_the_lease_lapse(settings: Settings) -> None:
         reached.bucket.replace(name, json.dumps(left).encode(), found[1].generation)
 
 
-def kill(make: Make, number: int, at: int, after: bool, chosen: Chosen) -> bool:
+def kill(make: Make, folder: Path, number: int, at: int, after: bool, which: str) -> bool:
     """Whether a deploy was killed at a call. Traffic is whole then, and the next deploy completes it."""
     settings = numbered(make, number)
     run = target.reach(settings).run
     before = run.get_service("tabular-service")
     assert before is not None
     old = before.latest_ready_revision
-    told = deploy_and_die(settings, at, after, chosen)
-    killed = told == {"error": "it ended without a word"}
-    assert killed or "calls" in told, told
+    killed = killed_at(folder, at, after, which)
     left = run.get_service("tabular-service")
     assert left is not None
     new, shares = left.latest_created_revision, routing.serving(left)
@@ -111,21 +85,23 @@ def kill(make: Make, number: int, at: int, after: bool, chosen: Chosen) -> bool:
 
 
 @pytest.mark.timeout(300)
-def test_whoever_dies_at_a_change_of_the_service_leaves_whole_traffic(make: Make) -> None:
+def test_whoever_dies_at_a_change_of_the_service_leaves_whole_traffic(make: Make, tmp_path: Path) -> None:
     deploy.deploy(numbered(make, 0), OPTIONS, Listener())
     # the candidate without traffic is the first change of the service, its half the second, the whole the third
     for number, (at, after) in enumerate([(1, True), (2, True), (3, False)], 1):
-        assert kill(make, number, at, after, changes_the_service)
+        assert kill(make, tmp_path, number, at, after, "changes")
 
 
 @pytest.mark.full
 @pytest.mark.timeout(3600)
-def test_whoever_dies_at_any_call_leaves_whole_traffic(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+def test_whoever_dies_at_any_call_leaves_whole_traffic(
+    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     deploy.deploy(numbered(make, 0), OPTIONS, Listener())
     points = number = 0
     for after in (False, True):
         at = 1
-        while kill(make, number := number + 1, at, after, every):
+        while kill(make, tmp_path, number := number + 1, at, after, "all"):
             at, points = at + 1, points + 1
     with capsys.disabled():
         print(f"\n{points} points at which a deploy was killed")
