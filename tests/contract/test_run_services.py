@@ -165,8 +165,8 @@ def test_a_failing_revision_leaves_traffic_where_it_was(cloud: Cloud) -> None:
 
 
 def test_a_change_of_traffic_leaves_a_failed_revision_failed(cloud: Cloud) -> None:
-    good = cloud.create(service("luckless"))["status"]["latestReadyRevisionName"]
-    bad = service("luckless", env={"EXIT_AT_START": "7"})
+    good = cloud.create(service("failed-for-good"))["status"]["latestReadyRevisionName"]
+    bad = service("failed-for-good", env={"EXIT_AT_START": "7"})
     failed = cloud.replace(bad)["status"]["latestCreatedRevisionName"]
     starts = f'resource.labels.revision_name="{failed}" AND textPayload="the reason is written here"'
     assert len(cloud.entries(starts)) == 1
