@@ -27,8 +27,8 @@ SYNCED = (
 # The keys of each task's document. Those of the stand-in's own reports are what its API under /_local/ answers.
 DOCUMENTS: dict[str, tuple[str, ...]] = {
     "deploy": (
-        "environment", "service", "url", "revision", "manifest_version", "changed", "upstream_bytes",
-        "instances[] (id, cache_hit)", "steps[] (name, seconds)",
+        "environment", "service", "url", "revision", "previous_revision", "image", "manifest_version", "changed",
+        "upstream_bytes", "instances[] (id, cache_hit)", "steps[] (name, seconds)",
     ),
     "doctor": ("findings[] (name, present, found, purpose, required, remedy)",),
     "health": ("healthy", "status", "environment", "service", "url", "causes[]"),

@@ -107,14 +107,14 @@ def free_port() -> int:
     raise AssertionError("no port is free")
 
 
-def start_standin(state: Path, port: int = 0) -> StandIn:
+def start_standin(state: Path, port: int = 0, module: str = "scripts.localcloud") -> StandIn:
     """Start the real daemon on a state folder and wait until it answers."""
     state.mkdir(parents=True, exist_ok=True)
     (state / "daemon.json").unlink(missing_ok=True)
     RECORDINGS.add(exchanges_of(state))
     log = (state / "daemon.log").open("ab")
     process = subprocess.Popen(
-        [sys.executable, "-m", "scripts.localcloud", "--state", str(state), "--port", str(port),
+        [sys.executable, "-m", module, "--state", str(state), "--port", str(port),
          "--exchanges", str(exchanges_of(state))],
         cwd=ROOT, stdout=log, stderr=log, env=dict(os.environ),
     )  # fmt: skip

@@ -19,6 +19,7 @@ from scripts.settings import project as places
 if TYPE_CHECKING:
     from scripts.cloud.alerts import AlertsClient
     from scripts.cloud.logs import LogsClient
+    from scripts.cloud.registry import Registry
     from scripts.cloud.run import RunClient
     from scripts.cloud.scheduler import Scheduler
     from scripts.cloud.storage import Bucket
@@ -79,6 +80,12 @@ class Cloud:
         from scripts.cloud.scheduler import Scheduler
 
         return Scheduler(self.project, self.region, self._access())
+
+    def registry(self) -> Registry:
+        """Where images come from."""
+        from scripts.cloud.registry import Registry
+
+        return Registry(self.endpoint)
 
     def upstreams(self) -> Upstreams:
         """Where models are pulled from: the real registries, or what the stand-in plays of them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,7 +17,10 @@ OVERLAP_S = 10.0  # entries may become visible a little after entries that are y
 
 @dataclass(frozen=True)
 class Entry:
-    """One log entry. timestamp is RFC 3339; fields is the JSON payload (empty for a text line)."""
+    """One log entry. timestamp is RFC 3339; fields is the JSON payload (empty for a text line).
+
+    request: of an entry of the request log, what it says of the request (LogEntry.httpRequest).
+    """
 
     timestamp: str
     severity: str
@@ -27,6 +30,7 @@ class Entry:
     resource: Mapping[str, str]
     labels: Mapping[str, str]
     insert_id: str
+    request: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def instance(self) -> str:
@@ -158,6 +162,7 @@ def entry(body: Mapping[str, Any]) -> Entry:
         resource=resource.get("labels", {}),
         labels=body.get("labels", {}),
         insert_id=str(body.get("insertId", "")),
+        request=body.get("httpRequest") or {},
     )
 
 

@@ -40,6 +40,11 @@ class ServiceState:
         return _headline(self.message)
 
     @property
+    def routed(self) -> bool | None:
+        """Whether the traffic is as it was asked for; None while it still moves."""
+        return _condition(self.body, "RoutesReady")[0]
+
+    @property
     def spec(self) -> Mapping[str, Any]:
         spec: Mapping[str, Any] = self.body.get("spec", {})
         return spec
@@ -127,7 +132,8 @@ class RunClient:
     ) -> ServiceState:
         """Create (no resource_version) or replace a service; never repeated, since a lost answer may mean success.
 
-        validate_only: the server checks and changes nothing. Raises Conflict when it changed since it was read.
+        validate_only: the server checks and changes nothing, and may be asked again.
+        Raises Conflict when it changed since it was read.
         """
         name = str(body["metadata"]["name"])
         options = {"dryRun": "all"} if validate_only else {}
@@ -137,12 +143,14 @@ class RunClient:
             request = services.replaceService(name=f"{self._parent}/services/{name}", body=document, **options)
         else:
             request = services.create(parent=self._parent, body=body, **options)
-        return service_state(self._change(request, f"change service {name}", f"service {name}"))
+        what = f"check service {name}" if validate_only else f"change service {name}"
+        return service_state(self._change(request, what, f"service {name}", idempotent=validate_only))
 
     def wait_service(
-        self, name: str, generation: int, *, timeout_s: float, on_change: Callable[[ServiceState], None] | None = None
-    ) -> ServiceState:
-        """Wait until the generation is ready or failed; after timeout_s the state as it then is (ready None)."""
+        self, name: str, generation: int, *, timeout_s: float, on_change: Callable[[ServiceState], None] | None = None,
+        settled: Callable[[ServiceState], bool] = lambda state: state.ready is not None,
+    ) -> ServiceState:  # fmt: skip
+        """Wait until the generation is ready or failed, or else settled; after timeout_s the state as it then is."""
 
         def read() -> ServiceState:
             state = self.get_service(name)
@@ -150,10 +158,10 @@ class RunClient:
                 raise NotFound(f"service {name} disappeared while waiting for it", STATUS)
             return state
 
-        def settled(state: ServiceState) -> bool:
-            return state.generation >= generation and state.ready is not None
+        def ended(state: ServiceState) -> bool:
+            return state.generation >= generation and settled(state)
 
-        return _wait(read, settled, timeout_s, on_change, lambda state: (state.ready, state.message))
+        return _wait(read, ended, timeout_s, on_change, lambda state: (state.ready, state.message))
 
     def list_services(self) -> list[ServiceState]:
         """All services of the project in the region."""
@@ -262,9 +270,9 @@ class RunClient:
         except NotFound:
             return None
 
-    def _change(self, request: Any, what: str, target: str) -> dict[str, Any]:
+    def _change(self, request: Any, what: str, target: str, *, idempotent: bool = False) -> dict[str, Any]:
         try:
-            return self._api.execute(request, what, idempotent=False)
+            return self._api.execute(request, what, idempotent=idempotent)
         except Conflict as error:
             remedy = "Run the same command again: it reads the new state, shows what differs and applies it."
             raise Conflict(f"{target} was changed by somebody else in between ({error.message})", remedy) from error

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from scripts.cloud.instances import Instance, read
 from scripts.cloud.retry import delays
+from scripts.errors import OpsError
 from scripts.service.target import Target
 from scripts.units import size
 
@@ -41,6 +42,16 @@ def await_instances(target: Target, revision: str, count: int) -> list[Instance]
             return found
         time.sleep(delay_s)
     raise AssertionError("delays() is endless")
+
+
+def check_hits(target: Target, revision: str, found: Sequence[Instance]) -> None:
+    """Raise OpsError unless instances of a revision told their decision, and all of them were on a hit."""
+    misses = [item for item in found if not item.cache_hit]
+    if found and not misses:
+        return
+    names = ", ".join(f"{item.id[:12]} ({item.reason})" for item in misses) or "none told its decision"
+    text = f"revision {revision} does not start from the cache: {names}"
+    raise OpsError(text, f"Run: ./dev invoke logs --env {target.environment}")
 
 
 def table(instances: Sequence[Instance]) -> tuple[Sequence[str], list[list[str]]]:

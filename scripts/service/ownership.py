@@ -102,10 +102,12 @@ def make_schedule(target: Target) -> Schedule:
 
 
 def exclusive(
-    target: Target, name: str, purpose: str, on_wait: Callable[[Holder], None] | None = None
-) -> AbstractContextManager[Lease]:
-    """Hold a lease in the environment's bucket. Raises Refused when a living command keeps it."""
-    return lease.hold(target.bucket, name, purpose, ttl_s=LEASE_TTL_S, wait_s=LEASE_WAIT_S, on_wait=on_wait)
+    target: Target, name: str, purpose: str, on_wait: Callable[[Holder], None] | None = None,
+    wait_s: float | None = None,
+) -> AbstractContextManager[Lease]:  # fmt: skip
+    """Hold a lease in the environment's bucket. Raises Refused when a living command keeps it for wait_s."""
+    patience_s = LEASE_WAIT_S if wait_s is None else wait_s
+    return lease.hold(target.bucket, name, purpose, ttl_s=LEASE_TTL_S, wait_s=patience_s, on_wait=on_wait)
 
 
 def labels(target: Target) -> dict[str, str]:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from scripts.cloud import run
+from scripts.cloud import registry, run
 from scripts.plan import Action, Change, Plan
 from scripts.rendering import diff, render
-from scripts.service import ownership, standing
+from scripts.service import ownership, routing, standing
 from scripts.service.observe import Live
 from scripts.service.target import Target
+from scripts.service.veil import veiled
 
-SECRET = re.compile(r"(?i)token|secret|passw|credential|api_?key|private")
-HIDDEN = "[redacted]"
 ATTEMPT = "modelshelf.dev/attempt"
 SPECS = "MODEL_SPECS"
+TRAFFIC = "spec.traffic"
 MISSES: Mapping[str, str] = {
     "no_trusted_version": "no trusted version is published",
     "files_missing": "files of the published version are missing or damaged",
@@ -77,7 +75,7 @@ def warnings(target: Target, live: Live) -> list[str]:
     decision = live.models.decision
     if not decision.hit and target.settings.cache.enabled:
         told.append(f"instances start on a miss: {MISSES[decision.reason]}")
-    return told + standing.notes(target, live.service)
+    return told + standing.toggled(target, live.service)
 
 
 def desired_job(target: Target, live: Live) -> dict[str, Any]:
@@ -99,33 +97,58 @@ def desired_service(target: Target, live: Live) -> dict[str, Any]:
 def job_changes(target: Target, live: Live) -> tuple[Change, ...]:
     """What differs between the job and what it should be."""
     body = live.job.body if live.job else None
-    found = diff.changes(desired_job(target, live), _plain(body), f"job {target.job_name}")
-    return tuple(veiled(change) for change in found)
+    return _shown(diff.changes(desired_job(target, live), _plain(body), f"job {target.job_name}"))
 
 
 def service_changes(target: Target, live: Live) -> tuple[Change, ...]:
-    """What differs between the service and what it should be; a revision that failed is tried anew."""
-    body = live.service.body if live.service else None
-    found = diff.changes(desired_service(target, live), _plain(body), f"service {target.name}")
-    if not found and live.service is not None and live.service.ready is False:
-        why = f"revision {live.service.latest_created_revision} failed; a new one is tried"
-        return (Change(Action.RUN, f"service {target.name}", after=why),)
-    return tuple(veiled(change) for change in found)
+    """What differs between the service and what it should be; a revision that failed is tried anew.
+
+    Traffic that is held on an earlier revision stays there while nothing else differs: nobody undoes a rollback with
+    what was rolled back.
+    """
+    name, state = f"service {target.name}", live.service
+    found = _shown(diff.changes(desired_service(target, live), _plain(state.body if state else None), name))
+    if state is None or not moves_only(found):
+        return found
+    if routing.held(state) and not target.unpin:
+        return ()
+    if state.ready is False:
+        why = f"revision {state.latest_created_revision} failed; a new one is tried"
+        return (*found, Change(Action.RUN, name, after=why))
+    return found
 
 
-def veiled(change: Change) -> Change:
-    """The change without the values of variables whose names speak of secrets: it is shown, and kept in the audit."""
-    secret = SECRET.search(change.path.rpartition("[")[2]) is not None
-    return replace(change, before=_veil(change.before, secret), after=_veil(change.after, secret))
+def moves_only(changes: Sequence[Change]) -> bool:
+    """Whether nothing but the traffic differs, or nothing at all."""
+    return all(change.path == TRAFFIC for change in changes)
 
 
-def _veil(value: Any, secret: bool) -> Any:
-    if isinstance(value, list):
-        return [_veil(item, secret) for item in value]
-    if isinstance(value, Mapping):
-        named = secret or SECRET.search(str(value.get("name", ""))) is not None
-        return {key: _veil(item, named and key == "value") for key, item in value.items()}
-    return HIDDEN if secret and value is not None else value
+def notes(target: Target, live: Live) -> list[str]:
+    """What somebody who deploys should know of the traffic: it does not follow the newest revision, and why."""
+    state = live.service
+    if state is None or not (revision := routing.pinned(state)):
+        return []
+    newest = state.latest_created_revision
+    if routing.unfinished(state):
+        return [f"an earlier deploy did not end: {newest} waits beside {routing.told(routing.base(state))}"]
+    reason = routing.held(state)
+    by = f" by a rollback ({reason})" if reason else ""
+    told = f"traffic is pinned to {revision}{by}, though {newest} is newer"
+    if not service_changes(target, live):
+        return [f"{told}: it stays there until there is something new to deploy, or with --unpin"]
+    return [f"{told}: this deploy moves it to the newest revision once that is verified"]
+
+
+def _shown(changes: Sequence[Change]) -> tuple[Change, ...]:
+    """Changes without secrets, and without an image that live is the digest of: only a deploy asks what a tag means."""
+    return tuple(veiled(change) for change in changes if not _same_repository(change))
+
+
+def _same_repository(change: Change) -> bool:
+    if not change.path.endswith(".image") or "@" in str(change.after):
+        return False
+    before, _, digest = str(change.before).partition("@")
+    return bool(digest) and before == registry.parse(str(change.after)).written
 
 
 def next_attempt(body: Mapping[str, Any]) -> dict[str, Any]:

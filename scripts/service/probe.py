@@ -46,12 +46,13 @@ def ask(url: str, method: str, headers: Mapping[str, str], *, timeout_s: float =
             return Answer(0, type(error).__name__, time.monotonic() - began)
 
 
-def check_all(target: Target, url: str, say: Callable[[str], None]) -> str:
+def check_all(target: Target, url: str, say: Callable[[str], None], audience: str = "") -> str:
     """Run every check against a service's URL until it passes; a summary ("health, ready, warm-up 12 ms").
 
+    audience: whom an ID token is for, where that is not the URL: of a tag's URL it is the service's own.
     Raises OpsError naming the check that still failed after PATIENCE_S.
     """
-    headers = target.cloud.headers_for(url, target.settings.access == "private")
+    headers = target.cloud.headers_for(audience or url, target.settings.access == "private")
     deadline = time.monotonic() + PATIENCE_S
     told = []
     for name, method, path in CHECKS:

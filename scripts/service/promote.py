@@ -39,6 +39,7 @@ from scripts.service import (
     validation,
 )
 from scripts.service.observe import Live
+from scripts.service.preflight import Options
 from scripts.service.steps import Steps, Talk
 from scripts.service.target import Target
 from scripts.service.upkeep import Done, Work
@@ -181,7 +182,7 @@ def _carry_out(source: Target, to: Target, todo: Promoting, steps: Steps, min_ag
             step.outcome = f"{todo.models.version} " + (f"active as serial {active.serial}" if active else "is active")
         try:
             report = deploy.deploy(
-                with_image(to.settings, to.key, todo.source.image), deploy.Options(to.key, "never"), steps.talk
+                with_image(to.settings, to.key, todo.source.image), Options(to.key, "never"), steps.talk
             )
             details["revision"] = report.revision
             with steps.step("gate") as step:

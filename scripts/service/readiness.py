@@ -8,7 +8,7 @@ from collections.abc import Callable
 from scripts.cloud.logs import of_service
 from scripts.cloud.run import ServiceState
 from scripts.errors import OpsError
-from scripts.service import publication
+from scripts.service import publication, veil
 from scripts.service.target import Target
 
 TIMEOUT_S = 600.0
@@ -25,7 +25,7 @@ def await_ready(target: Target, generation: int, say: Callable[[str], None]) -> 
         return state
     revision = state.latest_created_revision
     words = last_words(target, revision)
-    told = state.reason if words else state.message
+    told = veil.masked(state.reason if words else state.message, state.container_env)
     what = told or f"not ready within {TIMEOUT_S:g} s"
     raise OpsError(
         "\n".join([f"revision {revision} is not ready: {what}", *words]),
@@ -34,7 +34,10 @@ def await_ready(target: Target, generation: int, say: Callable[[str], None]) -> 
 
 
 def last_words(target: Target, revision: str) -> list[str]:
-    """The last log lines of a revision; none when the logs cannot be read."""
+    """The last log lines of a revision, secrets hidden; none when the logs cannot be read."""
     with contextlib.suppress(OpsError):
-        return publication.last_lines(target, of_service(target.name, revision))
+        known = target.run.get_revision(revision)
+        env = known.container_env if known is not None else {}
+        lines = publication.last_lines(target, of_service(target.name, revision))
+        return [veil.masked(line, env) for line in lines]
     return []

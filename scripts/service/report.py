@@ -25,6 +25,8 @@ class Report:
     upstream_bytes: int
     instances: tuple[Instance, ...]
     steps: tuple[Step, ...]
+    image: str = ""
+    previous_revision: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """The document of `deploy --json`."""
@@ -33,6 +35,8 @@ class Report:
             "service": self.service,
             "url": self.url,
             "revision": self.revision,
+            "previous_revision": self.previous_revision,
+            "image": self.image,
             "manifest_version": self.manifest_version,
             "changed": self.changed,
             "upstream_bytes": self.upstream_bytes,
@@ -52,6 +56,7 @@ class Report:
         return [
             ("URL", self.url),
             ("revision", self.revision),
+            ("image", self.image),
             ("manifest version", self.manifest_version or "none"),
             (
                 "instances",

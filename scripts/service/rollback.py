@@ -20,7 +20,7 @@ from scripts.errors import BadInput, GateFailed, NotFound, Refused
 from scripts.models import layout, shelf
 from scripts.models.revisions import VERSION_NOTE
 from scripts.plan import Action, Change, Plan
-from scripts.service import apply, changing, probe, readiness, standing
+from scripts.service import apply, changing, hooks, probe, readiness, standing
 from scripts.service.served import History
 from scripts.service.steps import Step, Steps, Talk
 from scripts.service.target import Target
@@ -131,7 +131,9 @@ class Back(Work):
     def __init__(self, settings: Settings, service: str, to: str, models: str) -> None:
         super().__init__(settings, service)
         if to == "latest":
-            raise BadInput("--to: found 'latest', expected an earlier revision", "Forwards goes: ./dev invoke deploy")
+            raise BadInput(
+                "--to: found 'latest', expected an earlier revision", "Forwards goes: ./dev invoke deploy --unpin"
+            )
         self._to = to or ("" if models else PREVIOUS)
         self._models = models
 
@@ -189,7 +191,7 @@ class Back(Work):
         fields = (
             ("revision", todo.to.name),
             ("traffic", "100 %, by name: no later revision takes it by itself"),
-            ("forwards", f"./dev invoke deploy --env {self._settings.environment}"),
+            ("forwards", f"./dev invoke deploy --env {self._settings.environment} --unpin"),
         )
         result = {"models": "", "revision": todo.to.name, "changed": not self.plan.empty, "moved_s": round(seconds, 3)}
         title = f"rolled back to {todo.to.name}" if result["changed"] else f"{todo.to.name} serves: nothing to change"
@@ -221,6 +223,7 @@ def move(target: Target, todo: Reverting, again: Callable[[], Reverting], steps:
             seconds = time.monotonic() - began
         with steps.step("verify") as step:
             step.outcome = probe.check_all(target, todo.state.url, steps.talk.progress)
+    hooks.run(target, "on_rollback", steps, "rollback", todo.plan(target.name), details)
     return seconds
 
 

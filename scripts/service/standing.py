@@ -1,6 +1,6 @@
 """What somebody decided about a live service and the files do not say: a rollback's pinned revision, a toggled cache.
 
-The next deploy brings the service back to its files; notes() tells what that undoes. successor() is the live service as
+notes() tells what stands, and until when. successor() is the live service as
 the next change has to send it, so that such a change keeps what stands.
 """
 
@@ -13,10 +13,9 @@ from typing import Any
 
 from scripts.cloud.run import Revision, ServiceState
 from scripts.errors import STATUS, NotFound
+from scripts.service.routing import HELD
 from scripts.service.target import Target
 
-# On the service: "REVISION: why", the earlier revision that somebody put the traffic on.
-HELD = "modelshelf.dev/held-revision"
 _FROM = "rolled back from "
 # In a revision that was made of an older one's template: the older one's name.
 REVISION_OF = "modelshelf.dev/revision-of"
@@ -41,17 +40,19 @@ def rolled_back(state: ServiceState) -> tuple[str, str] | None:
 
 
 def notes(target: Target, state: ServiceState | None) -> list[str]:
-    """What the next deploy would undo, one sentence each."""
-    if state is None:
+    """What stands and until when, one sentence each."""
+    back = rolled_back(state) if state is not None else None
+    until = "it stays until there is something new to deploy, or deploy --unpin"
+    return ([f"{_FROM}{back[0]} to {back[1]}: {until}"] if back is not None else []) + toggled(target, state)
+
+
+def toggled(target: Target, state: ServiceState | None) -> list[str]:
+    """What the next deploy does to a toggled cache, in one sentence; nothing where it is as the file says."""
+    live = state.container_env.get(TOGGLE) if state is not None else None
+    wanted = "true" if target.settings.cache.enabled else "false"
+    if live is None or live == wanted:
         return []
-    told = []
-    back = rolled_back(state)
-    if back is not None:
-        told.append(f"{_FROM}{back[0]} to {back[1]}: a deploy ends that")
-    live, wanted = state.container_env.get(TOGGLE), "true" if target.settings.cache.enabled else "false"
-    if live is not None and live != wanted:
-        told.append(f"{TOGGLE} was toggled to {live}: a deploy sets it to {wanted}, as the environment file says")
-    return told
+    return [f"{TOGGLE} was toggled to {live}: a deploy sets it to {wanted}, as the environment file says"]
 
 
 def pinned_traffic(state: ServiceState, revision: str) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Run the sync job by itself: the first five steps of a deploy, without touching the service."""
+"""Run the sync job by itself: the first six steps of a deploy, without touching the service."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from scripts.models import compare
 from scripts.models.sources.base import open_sources
 from scripts.plan import Action, Change, Plan
 from scripts.service import deploy, observe, target
-from scripts.service.deploy import Deployment, Options
+from scripts.service.deployment import Deployment
 from scripts.service.planning import SyncMode
+from scripts.service.preflight import Options
 from scripts.service.publication import Published
 from scripts.service.steps import SILENT, Steps, Talk
 from scripts.settings.model import Settings
@@ -61,6 +62,7 @@ def sync(settings: Settings, service: str, talk: Talk, *, accept: bool = False) 
         _check_accept(settings, talk)
     run = Deployment(settings, Options(service, accept=accept), Steps(talk), command="sync")
     run.cloud()
+    run.plan()
     run.bucket()
     with run.exclusive():
         run.keys()

@@ -21,11 +21,15 @@ DEFAULT_SERVICE = "tabular"
 
 @dataclass(frozen=True)
 class Target:
-    """key is the service's name in the environment file; its name in Cloud Run is `name`."""
+    """key is the service's name in the environment file; its name in Cloud Run is `name`.
+
+    unpin: traffic that a rollback holds on an earlier revision may be moved.
+    """
 
     settings: Settings
     key: str
     cloud: Cloud
+    unpin: bool = False
 
     @property
     def environment(self) -> str:

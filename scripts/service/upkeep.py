@@ -57,6 +57,11 @@ class Work(ABC):
         """What is about to be done."""
 
     @property
+    def asks_for(self) -> str:
+        """What somebody has to type before it is carried out, where the environment asks for its name; else empty."""
+        return self._settings.environment if self._settings.confirm == "name" else ""
+
+    @property
     def exit_code(self) -> ExitCode:
         """The exit code of a command that did what it planned."""
         return ExitCode.OK
@@ -164,6 +169,11 @@ class Mender(Work):
     @property
     def plan(self) -> Plan:
         return self.todo.plan()
+
+    @property
+    def asks_for(self) -> str:
+        """What somebody has to type before it is carried out, where the environment asks for its name; else empty."""
+        return self._settings.environment if self._settings.confirm == "name" else ""
 
     @property
     def exit_code(self) -> ExitCode:

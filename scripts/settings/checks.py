@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 from scripts.settings.document import Place
@@ -55,6 +56,7 @@ def findings(tree: Any, name: str) -> Iterator[Finding]:
     if tree.sync is not None:
         yield from _size(("sync",), tree.sync.cpu, tree.sync.memory)
     yield from _signing(tree)
+    yield from _rollout(tree.rollout)
     yield from _labels(tree.labels)
 
 
@@ -210,6 +212,12 @@ def _not_public(pem: str) -> str:
     if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
         return ""
     return "" if isinstance(key, ed25519.Ed25519PublicKey) else "a key of another kind"
+
+
+def _rollout(rollout: Any) -> Iterator[Finding]:
+    shares = [share for share in rollout.canary or () if share is not None] if rollout is not None else []
+    if any(later <= earlier for earlier, later in pairwise(shares)):
+        yield ("rollout", "canary"), ", ".join(str(share) for share in shares), "shares that grow, like 10, 50"
 
 
 def _labels(labels: Mapping[str, Any] | None) -> Iterator[Finding]:

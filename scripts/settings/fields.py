@@ -253,3 +253,7 @@ LabelValue = Annotated[str, Form(r"^[a-z0-9_-]{0,63}$", "a label value: text of 
 Gigabytes = Annotated[
     float, Field(gt=0, le=1_000_000, allow_inf_nan=False), expect("a number of gigabytes above 0, like 3.5")
 ]
+Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False), expect("a number from 0 to 100 (percent)")]
+Command = Annotated[
+    tuple[Text, ...], Field(min_length=1), expect('a command as a list of words, like ["./notify.sh", "--loud"]')
+]

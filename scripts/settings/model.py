@@ -196,6 +196,34 @@ class Monitoring(Section):
     """Create alert policies (Terraform's enable_monitoring_alerts)."""
 
 
+class Rollout(Section):
+    """How a deploy gives traffic to a new revision, and what makes it take the traffic back."""
+
+    canary: tuple[Annotated[int, Whole(1, 99, "percent")], ...] = ()
+    """Shares that the new revision gets one after the other before it gets everything; empty = everything at once."""
+    watch_s: Annotated[int, Whole(0, 3600, "seconds")] = 10
+    """Seconds for which each share is watched, the whole too."""
+    max_error_percent: fields.Percent = 1.0
+    """Failed requests (429 and 5xx) of the new revision, of all that it got, beyond which it is rolled back."""
+    max_p95_ms: Annotated[int, Whole(0, 3_600_000, "milliseconds")] = 0
+    """95 of 100 requests to the new revision have to be answered within this; 0 = any time will do."""
+
+
+class Hooks(Section):
+    """Programs that a deploy starts, each a list of words and no shell; they read JSON on their standard input."""
+
+    before_deploy: tuple[fields.Command, ...] = ()
+    """Before anything changes; one that fails stops the deploy."""
+    after_deploy: tuple[fields.Command, ...] = ()
+    """After everything went well."""
+    on_failure: tuple[fields.Command, ...] = ()
+    """After a deploy failed."""
+    on_rollback: tuple[fields.Command, ...] = ()
+    """After traffic was put back on an earlier revision."""
+    timeout_s: Annotated[int, Whole(1, 3600, "seconds")] = 300
+    """Seconds that each may take."""
+
+
 class EnvironmentFile(Section):
     """One environment of modelshelf: read by Python, Jinja and Terraform alike."""
 
@@ -209,6 +237,8 @@ class EnvironmentFile(Section):
     """Who creates buckets, accounts and permissions: Terraform, or the commands themselves (stand-in only)."""
     access: Annotated[Literal["private", "public"], expect("one of private, public")]
     """Who may call the services: holders of an ID token, or everybody."""
+    confirm: Annotated[Literal["none", "name"], expect("one of none, name")] = "none"
+    """What a deploy asks before it changes something: nothing, or the environment's name typed (--yes: not asked)."""
     services: Annotated[Mapping[fields.ServiceKey, Service], *Frozen]
     """Services by their short name."""
     cache: Cache
@@ -216,6 +246,8 @@ class EnvironmentFile(Section):
     """The models of this environment."""
     sync: Sync
     signing: Signing = Signing()
+    rollout: Rollout = Rollout()
+    hooks: Hooks = Hooks()
     monitoring: Monitoring = Monitoring()
     labels: Annotated[Mapping[fields.LabelKey, fields.LabelValue], *Frozen] = {}
     """Labels of everything that is deployed."""

@@ -31,15 +31,16 @@ class Screen:
 
     def __init__(self, *, json: bool = False) -> None:
         self._json = json
-        self._stream = sys.stdout
-        self._consoles = {stream: _console(stream) for stream in (sys.stderr, self._stream)}
+        # As they are now: while a spinner turns, rich puts proxies in their place in sys.
+        self._stream, self._talk = sys.stdout, sys.stderr
+        self._consoles = {stream: _console(stream) for stream in (self._talk, self._stream)}
         self._spinner: Any = None
         self._collected: list[Any] | None = None
         self.gone = False
 
     def begin(self, title: str) -> None:
         """A step starts: a spinner on a terminal, nothing in a pipe."""
-        console = self._consoles[sys.stderr]
+        console = self._consoles[self._talk]
         if console is not None:
             self._spinner = console.status(_escaped(title))
             self._spinner.start()
@@ -59,7 +60,7 @@ class Screen:
 
     def note(self, text: str, *, warning: bool = False) -> None:
         """Something that stays on the screen."""
-        self._styled(sys.stderr, f"! {text}" if warning else text, "yellow" if warning else "")
+        self._styled(self._talk, f"! {text}" if warning else text, "yellow" if warning else "")
 
     def line(self, text: str = "") -> None:
         """One plain line."""
@@ -74,7 +75,7 @@ class Screen:
         if self._json:
             return
         for text in lines:
-            self._styled(self._stream, text, {"+": "green", "~": "yellow", "-": "red", "»": "cyan"}.get(text[:1], ""))
+            self._styled(self._stream, text, _SIGNS.get(text.lstrip()[:1], ""))
 
     def rows(self, title: str, rows: Sequence[Row], table: Table = ((), ())) -> None:
         """Names and values: a frame on a terminal, `name: value` lines in a pipe; then a table."""
@@ -139,18 +140,32 @@ class Screen:
     def result(self, value: Any) -> None:
         """The result of a command asked for with --json."""
         if self._json:
-            self._write(sys.stdout, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+            self._write(self._stream, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
     def confirm(self, question: str, yes: bool) -> None:
         """Ask before something that cannot be undone. Raises Refused without consent, or nobody to ask."""
         if yes:
             return
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        if not (sys.stdin.isatty() and self._talk.isatty()):
             raise Refused(f"{question} needs a yes, and there is no terminal to ask on", "Add --yes")
-        sys.stderr.write(f"{question}? Type yes: ")
-        sys.stderr.flush()
+        self._talk.write(f"{question}? Type yes: ")
+        self._talk.flush()
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise Refused("nothing was done: it was not confirmed", "Add --yes, or answer yes")
+
+    def confirm_name(self, plan: Plan, name: str, yes: bool) -> None:
+        """Show a plan and ask for a name to be typed; nothing is asked for the name "". Raises Refused without it."""
+        if not name or yes:
+            return
+        if not (sys.stdin.isatty() and self._talk.isatty()):
+            text = f"{plan.title} needs a yes ({len(plan.changes)} changes), and there is no terminal to ask on"
+            raise Refused(text, "Look first: add --dry-run. Then add --yes")
+        for line in _group_lines(plan):
+            self._styled(self._talk, line, _SIGNS.get(line.lstrip()[:1], ""))
+        self._talk.write(f"{plan.title}? Type {name} to go on: ")
+        self._talk.flush()
+        if sys.stdin.readline().strip() != name:
+            raise Refused("nothing was done: the name was not typed", f"Type {name} when asked, or add --yes")
 
     def confirm_plan(self, plan: Plan, yes: bool) -> None:
         """Show what is about to be done, and ask. Nothing is asked where nothing is to be done."""
@@ -166,8 +181,8 @@ class Screen:
         if self._spinner is not None:
             self._spinner.stop()
             self._spinner = None
-        if self._consoles[sys.stderr] is None:
-            self._write(sys.stderr, f"{title}: {outcome} ({seconds:.1f} s)\n")
+        if self._consoles[self._talk] is None:
+            self._write(self._talk, f"{title}: {outcome} ({seconds:.1f} s)\n")
             return
         from rich.table import Table
         from rich.text import Text
@@ -178,7 +193,7 @@ class Screen:
         row.add_column(overflow="fold")
         took = Text(f"{seconds:.1f} s", "dim", justify="right")
         row.add_row(Text(*mark), Text(title, style="bold"), took, Text(outcome))
-        self._put(sys.stderr, row)
+        self._put(self._talk, row)
 
     def _styled(self, stream: TextIO, text: str, style: str) -> None:
         if self._consoles[stream] is None:
@@ -239,11 +254,35 @@ def carry_out(screen: Screen, work: Work, dry_run: bool, yes: bool) -> int:
     """Show a command's plan, or have it confirmed and carried out; the exit code."""
     if dry_run:
         return show_plan(screen, work.plan)
-    screen.confirm_plan(work.plan, yes)
+    if work.asks_for and not work.plan.empty:
+        screen.confirm_name(work.plan, work.asks_for, yes)
+    else:
+        screen.confirm_plan(work.plan, yes)
     done = work.carry_out(screen)
     screen.rows(done.title, done.rows())
     screen.result(done.as_json())
     return work.exit_code
+
+
+def show_groups(screen: Screen, plan: Plan) -> int:
+    """Like show_plan, for a plan with many changes: in groups, whose names the document has too."""
+    from scripts.service.groups import group_of
+
+    screen.lines(_group_lines(plan))
+    listed = [{**change.as_json(), "group": group_of(change)} for change in plan.changes]
+    screen.result({"title": plan.title, "changes": listed, "would_change": not plan.empty})
+    return 0 if plan.empty else 2
+
+
+def _group_lines(plan: Plan) -> list[str]:
+    from scripts.service.groups import grouped
+
+    if plan.empty:
+        return [f"{plan.title}: nothing to change"]
+    lines = [plan.title]
+    for name, changes in grouped(plan.changes):
+        lines += [name, *(f"  {change.line()}" for change in changes)]
+    return lines
 
 
 def show_done(screen: Screen, plan: Plan) -> int:
@@ -275,6 +314,7 @@ def show_error(message: str, remedy: str) -> None:
         console.print(Text(line), soft_wrap=True)
 
 
+_SIGNS = {"+": "green", "~": "yellow", "-": "red", "»": "cyan"}
 _CELLS = {
     "present": "green", "missing": "yellow", "MISSING": "bold red", "healthy": "green", "degraded": "yellow",
     "down": "bold red", "active": "green", "problem": "yellow", "hit": "green", "miss": "yellow",

@@ -16,8 +16,8 @@ _HELP = {
 @command(
     help=_HELP,
     exits={5: "the earlier revision does not start; traffic is where it was"},
-    more="The revision gets all traffic by its name and keeps it until the next deploy, whose plan says so. Models are "
-    "held at their version until cache.resume.",
+    more="The revision gets all traffic by its name and keeps it until a deploy has something new to serve, or deploy "
+    "--unpin; its plan says so. Models are held at their version until cache.resume.",
 )
 def rollback(
     c: Any, env: str = "", service: str = "tabular", to: str = "", models: str = "", dry_run: bool = False,

@@ -11,13 +11,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
+REFUSALS = {"busy": 503, "forbidden": 403, "expired": 401, "quota": 429}
+
 
 @dataclass
 class Trouble:
     """What happens to the next `times` requests of a method whose target contains `part`.
 
     how: lost (carried out, the reply never comes), busy (503 with Retry-After: 0, not carried out), cut (the connection
-    closes after half of the body, not carried out), forbidden (403).
+    closes after half of the body, not carried out), forbidden (403), expired (401), quota (429).
     """
 
     method: str
@@ -67,8 +69,8 @@ class Proxy:
                     self.close_connection = True
                     return
                 body = self.rfile.read(size)
-                if how in ("busy", "forbidden"):
-                    self.answer(503 if how == "busy" else 403, [("retry-after", "0")], b'{"error": {"message": "no"}}')
+                if how in REFUSALS:
+                    self.answer(REFUSALS[how], [("retry-after", "0")], b'{"error": {"message": "no"}}')
                     return
                 status, headers, data = self.forward(body)
                 if how == "lost":

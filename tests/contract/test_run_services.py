@@ -95,8 +95,8 @@ def test_an_old_resource_version_is_a_conflict(cloud: Cloud) -> None:
 
 
 def test_creating_twice_and_reading_what_is_not_there(cloud: Cloud) -> None:
-    cloud.create(service("once"))
-    assert error_of(cloud.run.services().create(parent=PARENT, body=service("once")))[0] == 409
+    cloud.create(service("luckless"))
+    assert error_of(cloud.run.services().create(parent=PARENT, body=service("luckless")))[0] == 409
     code, message = error_of(cloud.run.services().get(name=f"{PARENT}/services/nothing"))
     assert (code, message) == (
         404,
@@ -162,6 +162,21 @@ def test_a_failing_revision_leaves_traffic_where_it_was(cloud: Cloud) -> None:
     assert (
         condition(cloud.revision(bad["status"]["latestCreatedRevisionName"]), "ContainerHealthy")["status"] == "False"
     )
+
+
+def test_a_change_of_traffic_leaves_a_failed_revision_failed(cloud: Cloud) -> None:
+    good = cloud.create(service("failed-for-good"))["status"]["latestReadyRevisionName"]
+    bad = service("failed-for-good", env={"EXIT_AT_START": "7"})
+    failed = cloud.replace(bad)["status"]["latestCreatedRevisionName"]
+    starts = f'resource.labels.revision_name="{failed}" AND textPayload="the reason is written here"'
+    assert len(cloud.entries(starts)) == 1
+    pinned = cloud.replace({**bad, "spec": {**bad["spec"], "traffic": [{"percent": 100, "revisionName": good}]}})
+    assert condition(pinned, "RoutesReady")["status"] == "True" and condition(pinned, "Ready")["status"] == "False"
+    assert pinned["status"]["latestCreatedRevisionName"] == failed
+    assert len(cloud.entries(starts)) == 1
+    # the same service once more is a wish to try again
+    cloud.replace({**bad, "spec": {**bad["spec"], "traffic": [{"percent": 100, "revisionName": good}]}})
+    assert until(lambda: len(cloud.entries(starts)) == 2)
 
 
 def test_traffic_can_go_to_a_revision_that_another_overtook(cloud: Cloud) -> None:

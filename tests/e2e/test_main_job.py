@@ -21,7 +21,8 @@ from tests.e2e.conftest import House
 pytestmark = pytest.mark.process
 
 FIELDS = {
-    "environment", "service", "url", "revision", "manifest_version", "changed", "upstream_bytes", "instances", "steps",
+    "environment", "service", "url", "revision", "previous_revision", "image", "manifest_version", "changed",
+    "upstream_bytes", "instances", "steps",
 }  # fmt: skip
 EMBED = "/run/tabular-service/embed"
 

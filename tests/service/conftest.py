@@ -110,7 +110,7 @@ def make(shared_standin: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         folder.mkdir(exist_ok=True)
         plain["services"]["tabular"] |= service or {}
         for key, value in changes.items():
-            plain[key] = plain[key] | value if isinstance(value, dict) else value
+            plain[key] = plain.get(key, {}) | value if isinstance(value, dict) else value
         (folder / "local.yaml").write_text(yaml.safe_dump(plain | {"environment": "local"}), encoding="utf-8")
         if environment != "local":
             other = plain | {"environment": environment, "provision": "terraform", "signing": {"key": ""}}

@@ -9,7 +9,7 @@ import pytest
 
 from scripts.errors import AccessDenied, Conflict, Unreachable
 from scripts.service import deploy, target
-from scripts.service.deploy import Options
+from scripts.service.preflight import Options
 from scripts.service.target import Target
 from tests.cloud.proxy import Proxy, Trouble, troubled
 from tests.conftest import StandIn
@@ -17,12 +17,13 @@ from tests.service.conftest import Listener, Make
 
 pytestmark = pytest.mark.process
 NEVER = Options(sync="never")
-SERVICES = "/apis/serving.knative.dev/v1/"
+CHANGED = "/services/tabular-service?alt="  # and not ?dryRun=all
 
 
 def sent(proxy: Proxy) -> list[str]:
     """The changes of services and jobs that passed."""
-    return [line for line in proxy.seen if line.startswith(("PUT", "POST")) and "/namespaces/" in line]
+    changes = [line for line in proxy.seen if line.startswith(("PUT", "POST")) and "/namespaces/" in line]
+    return [line for line in changes if "dryRun=all" not in line]
 
 
 def almost_over(reached: Target) -> None:
@@ -45,22 +46,30 @@ def test_one_that_arrived_counts(make: Make, shared_standin: StandIn, monkeypatc
     first = make()
     with troubled(shared_standin.url) as proxy, monkeypatch.context() as patch:
         patch.setenv("MODELSHELF_ENDPOINT", proxy.url)
-        for method, service in (("POST", {}), ("PUT", {"env": {"COLOUR": "red"}})):
+        for method, place, service in (
+            ("POST", "/services?alt=", {}), ("PUT", CHANGED, {"env": {"COLOUR": "red"}}),
+        ):  # fmt: skip
             proxy.seen.clear()
-            proxy.troubles = [Trouble(method, "/services", "lost"), Trouble(method, "/jobs", "lost")]
+            proxy.troubles = [Trouble(method, place, "lost", 2), Trouble(method, "/jobs", "lost")]
             assert deploy.deploy(make(service=service), NEVER, Listener()).changed
-            assert [line.split()[-1] for line in sent(proxy)] == ["lost", "lost"]
+            # the job, the service and, where a revision had served already, its traffic
+            assert {line.split()[-1] for line in sent(proxy)} == {"lost"}
+            assert len(sent(proxy)) == (2 if method == "POST" else 3)
     assert len(target.reach(first).run.list_revisions("tabular-service")) == 2
 
 
 @pytest.mark.parametrize(("how", "error"), [("busy", Unreachable), ("forbidden", AccessDenied)])
 def test_one_that_did_not_arrive_fails(
-    make: Make, shared_standin: StandIn, monkeypatch: pytest.MonkeyPatch, how: str, error: type[Exception]
+    make: Make,
+    shared_standin: StandIn,
+    monkeypatch: pytest.MonkeyPatch,
+    how: str,
+    error: type[Exception],
 ) -> None:
     deploy.deploy(make(), NEVER, Listener())
     with troubled(shared_standin.url) as proxy, monkeypatch.context() as patch:
         patch.setenv("MODELSHELF_ENDPOINT", proxy.url)
-        proxy.troubles = [Trouble("PUT", SERVICES, how)]
+        proxy.troubles = [Trouble("PUT", CHANGED, how)]
         with pytest.raises(error):
             deploy.deploy(make(service={"env": {"COLOUR": "red"}}), NEVER, Listener())
     reached = target.reach(make())

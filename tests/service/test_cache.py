@@ -9,7 +9,7 @@ import pytest
 from scripts import audit
 from scripts.errors import BadInput, ExitCode, NotFound
 from scripts.service import cache, checkup, deploy, instances, inventory, sync, target, upkeep
-from scripts.service.deploy import Options
+from scripts.service.preflight import Options
 from scripts.service.upkeep import Mender, Pruner, Rolling
 from scripts.settings.model import Settings
 from tests.service.conftest import Listener, Make

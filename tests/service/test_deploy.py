@@ -11,12 +11,13 @@ from scripts import audit, lease
 from scripts.cloud.run import RunClient
 from scripts.errors import BadInput, NotFound, OpsError, Refused
 from scripts.service import deploy, ownership, target
-from scripts.service.deploy import Options
+from scripts.service.preflight import Options
 from scripts.settings.model import Settings
 from tests.service.conftest import Listener, Make
 
 pytestmark = pytest.mark.process
 NEVER = Options(sync="never")
+STEPS = ["cloud", "plan", "bucket", "keys", "job", "models", "service", "ready", "verify", "traffic"]
 
 
 def records(settings: Settings) -> list[dict[str, object]]:
@@ -35,7 +36,7 @@ def test_the_first_makes_everything_and_the_second_nothing(
     settings = make()
     first = deploy.deploy(settings, NEVER, listener)
     assert first.changed
-    assert listener.titles == ["cloud", "bucket", "keys", "job", "models", "service", "ready", "verify"]
+    assert listener.titles == STEPS
     assert [step["name"] for step in first.as_json()["steps"]] == listener.titles
     assert first.url.endswith("/run/tabular-service") or "tabular-service" in first.url
     assert (first.environment, first.upstream_bytes, first.manifest_version) == ("local", 0, "")

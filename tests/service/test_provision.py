@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scripts.service import deploy, provision, schedule, target
-from scripts.service.deploy import Options
+from scripts.service.preflight import Options
 from tests.service.conftest import Listener, Make
 
 pytestmark = pytest.mark.process

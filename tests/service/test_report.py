@@ -19,6 +19,8 @@ REPORT = Report(
     upstream_bytes=5 << 20,
     instances=(HIT, dataclasses.replace(HIT, id="f" * 16, cache_hit=False, reason="models_differ")),
     steps=(Step("cloud", seconds=0.25), Step("verify", seconds=1.5)),
+    image="tabular@sha256:1",
+    previous_revision="tabular-service-00001-xyz",
 )
 
 
@@ -28,6 +30,8 @@ def test_the_json_has_exactly_the_documented_shape() -> None:
         "service": "tabular-service",
         "url": "https://tabular.example",
         "revision": "tabular-service-00002-abc",
+        "previous_revision": "tabular-service-00001-xyz",
+        "image": "tabular@sha256:1",
         "manifest_version": "20261120T020000Z-3f9a1c2b",
         "changed": True,
         "upstream_bytes": 5 << 20,

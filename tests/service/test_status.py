@@ -6,7 +6,7 @@ import pytest
 
 from scripts.errors import Unreachable
 from scripts.service import deploy, status
-from scripts.service.deploy import Options
+from scripts.service.preflight import Options
 from tests.service.conftest import Listener, Make
 
 pytestmark = pytest.mark.process

@@ -9,7 +9,7 @@ import pytest
 from scripts.errors import BadInput, NotFound, OpsError
 from scripts.models import signing, statements
 from scripts.service import deploy, inventory, observe, status, sync, target
-from scripts.service.deploy import Options
+from scripts.service.preflight import Options
 from scripts.service.target import Target
 from tests.conftest import StandIn
 from tests.faults import faulty
@@ -32,7 +32,7 @@ def test_it_publishes_once_and_then_finds_nothing_to_do(make: Make, listener: Li
     assert first.changed
     assert first.serial == 1
     assert first.upstream_bytes >= 100_000
-    assert listener.titles == ["cloud", "bucket", "keys", "job", "models"]
+    assert listener.titles == ["cloud", "plan", "bucket", "keys", "job", "models"]
     second = sync.sync(settings, "tabular", Listener())
     assert (second.changed, second.version, second.upstream_bytes) == (False, first.version, 0)
 

@@ -200,6 +200,8 @@ class Controller:
         state = conditions.find(document, "Ready")
         if state["status"] == TRUE:
             return _DONE
+        if state["status"] == FALSE and state.get("reason") != _SUPERSEDED:
+            return FALSE, str(state.get("reason", "")), str(state.get("message", ""))
         outcome = await self._try_start(project, name, document)
         self._save_revision(project, revision, outcome)
         return outcome

@@ -137,7 +137,7 @@ class Services:
         if old is not None and service["spec"]["template"] == old["spec"]["template"]:
             current = self._store.get("revision", project, old["status"]["latestCreatedRevisionName"])
             if current is not None:
-                return self._retried(current, now)
+                return self._retried(current, now) if service["spec"] == old["spec"] else current
         made = self._store.labelled("revision", project, documents.SERVICE_LABEL, service["metadata"]["name"])
         number = 1 + max((documents.number(each) for each in made), default=0)
         revision = documents.new_revision(service, number, self._digests(service["spec"]["template"]["spec"]), now)

@@ -1,0 +1,38 @@
+"""Keep secrets off the screen and out of the audit: by the names of variables, and by their values in log lines."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from scripts.plan import Change
+from scripts.process import redact
+
+SECRET = re.compile(r"(?i)token|secret|passw|credential|api_?key|private")
+HIDDEN = "[redacted]"
+SHORTEST = 4  # a shorter value is in too many words to be taken out of them
+
+
+def veiled(change: Change) -> Change:
+    """The change without the values of variables whose names speak of secrets: it is shown, and kept in the audit."""
+    secret = SECRET.search(change.path.rpartition("[")[2]) is not None
+    return replace(change, before=_veil(change.before, secret), after=_veil(change.after, secret))
+
+
+def masked(text: str, env: Mapping[str, str]) -> str:
+    """A log line without what looks like a secret, and without the values of secret-looking variables of its writer."""
+    values = [value for name, value in env.items() if SECRET.search(name) and len(value) >= SHORTEST]
+    for value in sorted(values, key=len, reverse=True):
+        text = text.replace(value, HIDDEN)
+    return redact(text)
+
+
+def _veil(value: Any, secret: bool) -> Any:
+    if isinstance(value, list):
+        return [_veil(item, secret) for item in value]
+    if isinstance(value, Mapping):
+        named = secret or SECRET.search(str(value.get("name", ""))) is not None
+        return {key: _veil(item, named and key == "value") for key, item in value.items()}
+    return HIDDEN if secret and value is not None else value
