@@ -14,7 +14,7 @@ from typing import Any
 from scripts.cloud import rest
 from scripts.cloud.credentials import session
 from scripts.cloud.retry import retrying
-from scripts.errors import BadInput, NotFound, OpsError
+from scripts.errors import NotFound, OpsError
 from scripts.settings.project import user_agent
 
 TIMEOUT_S = 30.0
@@ -147,17 +147,3 @@ def _missing(reference: str, parts: Reference, place: str) -> OpsError:
     text = f"image {reference} does not exist: {place} knows no {kind} {parts.wanted} of {parts.host}/{parts.path}"
     remedy = "Push the image, or name one that exists: in environments/ENVIRONMENT.yaml, or with --image REFERENCE"
     return NotFound(text, remedy)
-
-
-def check(reference: str, option: str) -> None:
-    """Raise BadInput unless a text that was typed is an image reference."""
-    from pydantic import TypeAdapter, ValidationError
-
-    from scripts.settings.fields import Image
-
-    try:
-        TypeAdapter(Image).validate_python(reference)
-    except ValidationError:
-        expected = "an image reference like europe-west1-docker.pkg.dev/PROJECT/REPOSITORY/tabular:TAG"
-        text = f"{option}: found {reference!r}, expected {expected}"
-        raise BadInput(text, f"For example: {option} tabular:local") from None

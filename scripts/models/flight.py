@@ -21,13 +21,15 @@ from scripts.models.strict import Reader, dump
 from scripts.models.transfer import Placed, Wanted
 
 if TYPE_CHECKING:
-    from scripts.cloud.storage_objects import ObjectInfo
+    pass
 
 FLIGHT_TYPE = "application/vnd.modelshelf.flight+json"
 SHARE_TYPE = "application/vnd.modelshelf.share+json"
 _KEYS = ("created_at", "execution", "identity", "revisions", "serial", "tasks", "version")
 _READER = Reader("flight", SYNC)
 _LIMIT_BYTES = 64 << 10
+# The metadata of a note that tells, unproven, whose it is: others need not be read.
+_EXECUTION = "modelshelf-execution"
 
 
 @dataclass(frozen=True)
@@ -75,14 +77,13 @@ def begin(publisher: Publisher, flight: Flight) -> Flight:
     data = _sealed(vars(flight) | {"revisions": dict(flight.revisions)}, FLIGHT_TYPE, publisher)
     own = None
     try:
-        own = bucket.create_object(name, data)
+        own = bucket.create_object(name, data, {_EXECUTION: flight.execution})
     except Conflict:  # two tasks in the same second give the same name
         if flight.tasks == 1:
             raise
     if flight.tasks == 1:
         return flight
-    notes = [info for info in bucket.list(layout.TMP) if info.name.endswith("/flight.dsse.json")]
-    first = joined(publisher, notes, Share(0, flight.tasks, flight.execution))
+    first = joined(publisher, Share(0, flight.tasks, flight.execution))
     if first is None:
         raise Conflict(f"{name} is somebody else's", "Run the same command again.")
     if own is not None and first.version != flight.version:
@@ -90,10 +91,12 @@ def begin(publisher: Publisher, flight: Flight) -> Flight:
     return first
 
 
-def joined(publisher: Publisher, notes: Sequence[ObjectInfo], share: Share) -> Flight | None:
+def joined(publisher: Publisher, share: Share) -> Flight | None:
     """The flight of this execution that was begun first and can still be committed, or None."""
     if not share.execution:
         return None
+    listed = publisher.bucket.list(layout.TMP)
+    notes = [info for info in listed if info.metadata.get(_EXECUTION) == share.execution]
     for info in sorted(notes, key=lambda info: info.generation):
         found = publisher.bucket.read(info.name, limit_bytes=_LIMIT_BYTES)
         flight = _flight(found[0], publisher) if found is not None else None

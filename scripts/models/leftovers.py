@@ -28,13 +28,12 @@ class Leftovers:
 
     versions: every version name that appears anywhere in the bucket, finished or not. whole: live objects of versions
     that were never published by their path without the version, newest version first. parts: spans of large files by
-    the digest of the whole. flights: the notes about versions in flight.
+    the digest of the whole.
     """
 
     versions: frozenset[str]
     whole: Mapping[str, tuple[ObjectInfo, ...]]
     parts: Mapping[str, Mapping[Span, ObjectInfo]]
-    flights: tuple[ObjectInfo, ...]
 
 
 def look(bucket: Bucket, newest: str = "") -> Leftovers:
@@ -54,8 +53,7 @@ def look(bucket: Bucket, newest: str = "") -> Leftovers:
         for info in bucket.list(path):
             rest = layout.without_version(info.name, version)
             whole[rest] = (*whole.get(rest, ()), info)
-    flights = tuple(info for info, (version, _) in tmp if info.name == layout.flight_name(version))
-    return Leftovers(frozenset(versions | {version for _, (version, _) in tmp}), whole, _parts(tmp), flights)
+    return Leftovers(frozenset(versions | {version for _, (version, _) in tmp}), whole, _parts(tmp))
 
 
 def _parts(tmp: Sequence[tuple[ObjectInfo, tuple[str, str]]]) -> dict[str, dict[Span, ObjectInfo]]:

@@ -134,7 +134,7 @@ class _Sync:
         bucket = self.publisher.bucket
         if self.share.count > 1:
             self.publisher.lease.leave()  # until it is clear that no other task needs it
-            note = flight.joined(self.publisher, leftovers.look(bucket).flights, self.share)
+            note = flight.joined(self.publisher, self.share)
             if note is not None:
                 known = self._known()
                 left = leftovers.look(bucket, _newest(known))

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from scripts.cloud import registry
+from pydantic import TypeAdapter, ValidationError
+
 from scripts.errors import AccessDenied, BadInput
 from scripts.plan import Change, Plan
 from scripts.service import observe, ownership, planning, rollout, target
@@ -15,6 +16,7 @@ from scripts.service.planning import SyncMode
 from scripts.service.rollout import Way
 from scripts.service.steps import Talk
 from scripts.service.target import Target
+from scripts.settings.fields import Image
 from scripts.settings.model import Settings
 
 
@@ -53,7 +55,7 @@ class Options:
         self.mode(settings)
         self.shares(settings)
         if self.image:
-            registry.check(self.image, "--image")
+            check_image(self.image, "--image")
 
 
 @dataclass(frozen=True)
@@ -121,3 +123,13 @@ def validate(reached: Target, found: Outlook, talk: Talk, *, only_looking: bool 
         if not only_looking:
             raise
         talk.note(f"Cloud Run did not check this plan: {error.message}", warning=True)
+
+
+def check_image(reference: str, option: str) -> None:
+    """Raise BadInput unless a text that was typed is an image reference."""
+    try:
+        TypeAdapter(Image).validate_python(reference)
+    except ValidationError:
+        expected = "an image reference like europe-west1-docker.pkg.dev/PROJECT/REPOSITORY/tabular:TAG"
+        text = f"{option}: found {reference!r}, expected {expected}"
+        raise BadInput(text, f"For example: {option} tabular:local") from None

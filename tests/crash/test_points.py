@@ -17,7 +17,7 @@ pytestmark = pytest.mark.process
 
 # No scene can be proven with fewer: a command that stopped calling the bucket would pass for the wrong reason.
 LEAST = {
-    "sync, first": 35, "sync, second": 35, "sync, last of three tasks": 30, "sync that prunes": 50,
+    "sync, first": 35, "sync, second": 35, "sync, last of two tasks": 30, "sync that prunes": 50,
     "sync, up to date": 10, "sync, held": 9,
     "rollback": 10, "prune": 15, "repair": 15, "pin": 8,
 }  # fmt: skip

@@ -57,7 +57,6 @@ def test_what_may_be_of_use_is_found_once(world: World) -> None:
     assert {span: info.name for span, info in found.parts[digest].items()} == {
         Span(0, 3): layout.part_name(newer, digest, 0, 3)
     }
-    assert [info.name for info in found.flights] == [layout.flight_name(older), layout.flight_name(newer)]
 
 
 def test_tmp_goes_last_so_that_whoever_dies_before_is_found_out(world: World) -> None:

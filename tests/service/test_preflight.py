@@ -6,7 +6,7 @@ import pytest
 
 from scripts.errors import AccessDenied, BadInput
 from scripts.service import deploy
-from scripts.service.preflight import Options
+from scripts.service.preflight import Options, check_image
 from tests.cloud.proxy import Trouble, troubled
 from tests.conftest import StandIn
 from tests.service.conftest import Listener, Make
@@ -37,3 +37,9 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_asked(make: Make) ->
     for options in (Options(canary="100"), Options(image="No Such"), Options(sync="maybe")):
         with pytest.raises(BadInput):
             deploy.plan_deploy(settings, options)
+
+
+def test_what_is_typed_is_checked() -> None:
+    check_image("us-docker.pkg.dev/cloudrun/container/hello:1", "--image")
+    with pytest.raises(BadInput, match="--image: found 'No Such', expected an image reference"):
+        check_image("No Such", "--image")
