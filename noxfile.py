@@ -26,8 +26,9 @@ nox.options.error_on_external_run = False
 logging.getLogger("nox").addFilter(lambda record: record.funcName != "uv_version")
 
 ELSEWHERE = ("tests/contract", "tests/e2e", "tests/rendering")
-# Tests mostly wait for processes: more workers than processors only make them slow, more than four only cost memory.
-WORKERS = min(os.cpu_count() or 1, 4)
+# Tests mostly wait for processes: on two processors four workers take 6:10 minutes for the unit session, two take 8:00
+# (measured 2026-11-30). More than four only cost memory.
+WORKERS = min(2 * (os.cpu_count() or 1), 4)
 
 
 def python(session: nox.Session, module: str, *arguments: str) -> None:

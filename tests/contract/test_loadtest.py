@@ -137,7 +137,7 @@ def test_two_load_tests_of_a_service_keep_each_other_out(
     monkeypatch.setattr(loadtest, "LEASE_WAIT_S", 0.0)
     with hold(bucket, "loadtest-tabular-service", "another"), pytest.raises(Refused, match="is in use by"):
         loaded(settings, tmp_path)
-    assert [each["command"] for each in audit.latest(bucket, 100)] == ["deploy"]
+    assert "loadtest" not in {each["command"] for each in audit.latest(bucket, 100)}
 
 
 def test_what_cannot_be_tested_is_refused_before_anything_happens(make: Make) -> None:

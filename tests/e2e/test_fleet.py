@@ -102,7 +102,7 @@ class Fleet:
 
     def finished(self) -> set[str]:
         """Digests of the files that arrived and are not published yet."""
-        listed = self.house.request(f"/storage/v1/b/{self.name}/o?prefix=.tmp/").get("items", [])
+        listed = self.house.request(f"/storage/v1/b/{self.name}/o?prefix=ollama/").get("items", [])
         return {match[1] for item in listed if (match := BLOB.search(item["name"]))}
 
     def publisher(self) -> int:
@@ -177,7 +177,7 @@ def test_a_fleet_of_fifty_pulls_one_copy(up: House, on_miss: str, capsys: pytest
 
 
 def kill_the_publisher(fleet: Fleet) -> set[str]:
-    """Kill who pulls once two files have arrived and a third one is under way; the files that had arrived."""
+    """Kill who pulls once two files have arrived and the large one is under way; the files that had arrived."""
     deadline = time.monotonic() + 120
     while len(finished := fleet.finished() if fleet.publisher() else set()) < 2:
         assert time.monotonic() < deadline, "nothing arrives"
