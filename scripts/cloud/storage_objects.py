@@ -78,4 +78,5 @@ def of_json(resource: Mapping[str, Any]) -> ObjectInfo:
         crc32c=str(resource.get("crc32c", "")),
         metadata=dict(resource.get("metadata") or {}),
         updated=str(resource.get("updated", "")),
+        deleted=str(resource.get("timeDeleted", "")),
     )

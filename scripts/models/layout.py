@@ -27,6 +27,7 @@ MAX_NAME_BYTES = 1024
 MAX_SERIAL = 10**15 - 1
 
 _VERSION = re.compile(r"(\d{8}T\d{6}Z)-([0-9a-f]{8})")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _PART = re.compile(r"parts/([0-9a-f]{40,64})/(0|[1-9]\d{0,15})-([1-9]\d{0,15})")
 _SERIAL = re.compile(r"[1-9][0-9]{0,14}")
 _STAMP = "%Y%m%dT%H%M%SZ"
@@ -90,7 +91,7 @@ def _path_fault(text: str) -> str:
         return f"is {size} bytes long, more than the {MAX_NAME_BYTES} of an object name"
     if "\\" in text:
         return "contains a backslash"
-    if any(ord(letter) < 0x20 or 0x7F <= ord(letter) < 0xA0 or letter in "\u2028\u2029" for letter in text):
+    if _CONTROL.search(text):
         return "contains a NUL, a line end or another control character"
     if text.startswith("/") or re.match(r"[A-Za-z]:/", text):
         return "is absolute"

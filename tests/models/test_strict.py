@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scripts.errors import BadInput
 from scripts.models import strict
-from scripts.models.strict import Reader
+from scripts.models.strict import Reader, dump
 
 READER = Reader("thing", "Run: something")
 
@@ -36,3 +40,17 @@ def test_what_is_written_has_one_form() -> None:
     assert strict.dump({"b": 1, "a": "é"}) == b'{\n  "b": 1,\n  "a": "\\u00e9"\n}\n'
     assert READER.load(strict.dump({"b": 1}), 100) == {"b": 1}
     assert READER.time("2026-11-20T02:00:00.25Z", "t") == "2026-11-20T02:00:00.25Z"
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+
+
+@given(VALUES)
+def test_json_is_written_as_the_library_writes_it(value: object) -> None:
+    assert dump(value) == json.dumps(value, indent=2).encode() + b"\n"
+    with pytest.raises(ValueError):
+        dump([value, float("nan")])
