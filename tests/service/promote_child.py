@@ -14,13 +14,13 @@ from scripts.service import cache, ownership, promote
 from scripts.service.steps import SILENT
 from scripts.settings import load
 
-WRITES = ("write", "copy", "create", "upload")
+WRITES = ("write", "copy", "create", "compose")
 
 
 def main(folder: Path, number: int) -> None:
     """Promote from staging to prod. Ends with 0 when there were fewer writes."""
     ownership.LEASE_TTL_S = cache.TTL_S = 1.0
-    real, done = Bucket._call, [0]
+    real, done = Bucket.send, [0]
 
     def call(self: Bucket, verb: str, name: str, do: Callable[[Any], Any]) -> Any:
         answer = real(self, verb, name, do)
@@ -29,7 +29,7 @@ def main(folder: Path, number: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return answer
 
-    Bucket._call = call  # type: ignore[method-assign, assignment]
+    Bucket.send = call  # type: ignore[method-assign, assignment]
     settings = (load.load("staging", folder), load.load("prod", folder))
     promote.Promote(*settings, "tabular", "0s").carry_out(SILENT)
 
