@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from pydantic import TypeAdapter, ValidationError
 
-from scripts.errors import AccessDenied, BadInput
+from scripts.errors import AccessDenied, BadInput, Conflict
 from scripts.plan import Change, Plan
 from scripts.service import observe, ownership, planning, rollout, target
 from scripts.service.observe import Live
@@ -123,6 +123,8 @@ def validate(reached: Target, found: Outlook, talk: Talk, *, only_looking: bool 
         if not only_looking:
             raise
         talk.note(f"Cloud Run did not check this plan: {error.message}", warning=True)
+    except Conflict:  # another deploy is at work: under the lease this is decided, and checked, anew
+        talk.note("the service changes while this is planned; it is looked at again before anything is done")
 
 
 def check_image(reference: str, option: str) -> None:
