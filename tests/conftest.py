@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -91,6 +89,7 @@ class StandIn:
 
 # Where the stand-ins of this session write what they were asked and answered: tests/contract judges it.
 RECORDINGS: set[Path] = set()
+CLAIMS: list[socket.socket] = []
 
 
 def exchanges_of(state: Path) -> Path:
@@ -99,12 +98,13 @@ def exchanges_of(state: Path) -> Path:
 
 
 def free_port() -> int:
-    """A port for a server that starts in a moment; none of those that the kernel hands out by itself meanwhile."""
-    for port in random.sample(range(20_000, 32_000), 1000):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise AssertionError("no port is free")
+    """A port that no instance of any stand-in takes while these tests run, for a server that starts in a moment; none
+    of those that the kernel hands out by itself meanwhile."""
+    from scripts.localcloud.run.instance import claim_port
+
+    port, claim = claim_port()
+    CLAIMS.append(claim)
+    return port
 
 
 def start_standin(state: Path, port: int = 0, module: str = "scripts.localcloud") -> StandIn:

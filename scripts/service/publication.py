@@ -18,6 +18,7 @@ from scripts.settings.runtime import ACCEPT
 from scripts.units import bar, size
 
 TAIL = 6
+LOOKED_THROUGH = 200  # entries, for a few that differ: many instances say the same
 SHOWN_ENTRIES = 20
 PROGRESS_EVERY_S = 1.0
 SLACK_S = 300.0  # an execution also waits for capacity and for its image
@@ -154,10 +155,25 @@ def pace(entries: Sequence[Entry]) -> str:
 
 
 def last_lines(target: Target, condition: str, since: datetime | str = "", limit: int = TAIL) -> list[str]:
-    """The last log lines that meet a condition, as people read them; what several instances said is told once."""
-    found = target.logs.tail(condition, since=since if isinstance(since, str) else stamp(since), limit=4 * limit)
-    last = {entry.text: entry for entry in found}
-    return [f"  {entry.timestamp[11:19]} {entry.severity:<7} {entry.text}" for entry in list(last.values())[-limit:]]
+    """The last log lines that meet a condition, as people read them; what several instances said is told once.
+
+    The last errors are among them however much was said after: when one of fifty instances fails, all of them stop.
+    """
+    floor = since if isinstance(since, str) else stamp(since)
+    errors = target.logs.tail(both(condition, "severity>=ERROR"), since=floor, limit=LOOKED_THROUGH)
+    kept = _newest(errors, limit // 2)
+    others = [
+        entry for entry in target.logs.tail(condition, since=floor, limit=LOOKED_THROUGH) if entry.text not in kept
+    ]
+    chosen = sorted([*kept.values(), *_newest(others, limit - len(kept)).values()], key=lambda entry: entry.timestamp)
+    return [f"  {entry.timestamp[11:19]} {entry.severity:<7} {entry.text}" for entry in chosen]
+
+
+def _newest(entries: Sequence[Entry], count: int) -> dict[str, Entry]:
+    """The last `count` different texts, of entries whose oldest comes first."""
+    last = {entry.text: entry for entry in sorted(entries, key=lambda entry: entry.timestamp)}
+    newest = sorted(last.values(), key=lambda entry: entry.timestamp)[-count:]
+    return {entry.text: entry for entry in newest}
 
 
 def _why(target: Target, execution: Execution, since: datetime) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
 import signal
+import socket
 import threading
 import urllib.request
 from collections.abc import Callable
@@ -15,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.run_support import Cloud, fetch, service, until
+from tests.contract.run_support import PARENT, Cloud, fetch, service, until
 
 pytestmark = pytest.mark.process
 
@@ -68,6 +70,22 @@ def test_instances_have_private_disks_and_further_ones_start_on_request(cloud: C
     assert len({each["PORT"] for each in seen}) == 4
     assert fetch(f"{cloud.url}/_local/services/many/instances", b'{"count": 0}')[0] == 400
     assert fetch(f"{cloud.url}/_local/services/none/instances", b'{"count": 1}')[0] == 404
+
+
+def test_the_port_of_an_instance_is_claimed_until_it_has_ended(cloud: Cloud) -> None:
+    cloud.create(service("claimed", annotations={"autoscaling.knative.dev/minScale": "1"}))
+    port = cloud.instances("claimed")[0]["port"]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other, pytest.raises(OSError, match="in use"):
+        other.bind(("127.0.0.1", port))
+    cloud.run.services().delete(name=f"{PARENT}/services/claimed").execute()
+    until(lambda: _claimable(port))
+
+
+def _claimable(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other, contextlib.suppress(OSError):
+        other.bind(("127.0.0.1", port))
+        return True
+    return False
 
 
 def test_a_killed_instance_is_replaced_and_no_request_fails(cloud: Cloud) -> None:

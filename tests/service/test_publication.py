@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from scripts.cloud.logs import Entry
-from scripts.service.publication import pace
+import pytest
+
+from scripts.cloud.logs import Entry, of_service
+from scripts.service.publication import TAIL, last_lines, pace
+from scripts.service.target import reach
+from tests.conftest import StandIn
+from tests.service.conftest import Make
 
 
 def entry(message: str = "model sync under way", **fields: Any) -> Entry:
@@ -26,3 +31,24 @@ def test_the_newest_pace_of_every_task_counts() -> None:
 def test_a_transfer_that_is_over_or_has_not_begun_shows_no_bar() -> None:
     assert pace([]) == ""
     assert pace([under_way(100), entry("published 20261130T020000Z-3f9a1c2b as serial 1")]) == ""
+
+
+@pytest.mark.process
+def test_the_error_is_among_the_last_lines_however_much_was_said_after(make: Make, shared_standin: StandIn) -> None:
+    """Fifty instances: one fails, then all are stopped, and each of them says so."""
+    settings = make()
+    resource = {"type": "cloud_run_revision", "labels": {"service_name": "tabular-service", "revision_name": "r"}}
+    payloads = [
+        {"jsonPayload": {"message": "start failed", "error": "port 1 is in use"}, "severity": "ERROR"},
+        *({"jsonPayload": {"message": f"step {step} of many"}} for step in range(40)),
+        *[{"jsonPayload": {"message": "service stopped"}}] * 250,
+    ]
+    shared_standin.post("/v2/entries:write", {"entries": [
+        {"logName": f"projects/{settings.project}/logs/app", "resource": resource, "insertId": f"{at:03}",
+         "timestamp": f"2026-11-30T02:{at // 60:02}:{at % 60:02}Z", **payload}
+        for at, payload in enumerate(payloads)
+    ]})  # fmt: skip
+    lines = last_lines(reach(settings), of_service("tabular-service", "r"))
+    assert len(lines) <= TAIL
+    assert "ERROR" in lines[0] and "start failed" in lines[0] and "port 1 is in use" in lines[0]
+    assert lines[-1].endswith("service stopped")

@@ -19,6 +19,7 @@ from scripts.localcloud.run.output import Origin
 from scripts.localcloud.run.sandbox import GRACE_S, Child, Sandboxes
 
 STARTING, READY, DRAINING, STOPPED, FAILED, CRASHED = "starting", "ready", "draining", "stopped", "failed", "crashed"
+ENDED = (STOPPED, FAILED, CRASHED)
 # why an instance was started, in Cloud Run's words
 DEPLOYMENT = (
     "DEPLOYMENT_ROLLOUT - Instance started due to traffic shifting between revisions due to deployment, traffic split"
@@ -76,6 +77,7 @@ class Instance:
         self.in_flight = 0
         self.refusing = False  # connections, when last asked
         self.port = 0
+        self._claim: socket.socket | None = None
         self.pool = Pool(0)
         self.child: Child | None = None
         self.idle = asyncio.Event()
@@ -122,7 +124,7 @@ class Instance:
     async def start(self, sandboxes: Sandboxes) -> bool:
         """Start the container and wait for its startup probe; False leaves reason and problem."""
         try:
-            self.port = _free_port()
+            self.port, self._claim = claim_port()
             self.pool = Pool(self.port)
             names = {
                 "PORT": str(self.port),
@@ -156,7 +158,7 @@ class Instance:
 
     async def stop(self, drain_s: float = 0.0, grace_s: float = GRACE_S) -> None:
         """Take no more requests, let those in flight finish, then SIGTERM and after the grace time SIGKILL."""
-        if self.state in (STOPPED, FAILED, CRASHED):
+        if self.state in ENDED:
             return
         self._move(DRAINING)
         if self.in_flight and drain_s:
@@ -211,6 +213,8 @@ class Instance:
     def _move(self, state: str) -> None:
         if self.state != state and self.state not in (STOPPED, FAILED):
             self.state = state
+            if state in ENDED and self._claim is not None:
+                self._claim.close()
             self._on_change(self)
 
 
@@ -218,12 +222,21 @@ def _how_ended(code: int) -> str:
     return f"exited with code {code}" if code >= 0 else f"was killed by signal {-code}"
 
 
-def _free_port() -> int:
-    for port in random.sample(_PORTS, 200):
+def claim_port() -> tuple[int, socket.socket]:
+    """A free TCP port and what keeps it for its instance until that has ended.
+
+    Seconds pass until a container listens, and no listener can be handed to it: many instances that start at once would
+    draw the same port now and then. The claim is the UDP port of the same number: the system gives it once, to this
+    stand-in or to another on the machine, and takes it back when its holder dies. Raises CannotRun when none is free.
+    """
+    for port in random.sample(_PORTS, 1000):
+        claim = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         with socket.socket() as probe:
             try:
+                claim.bind(("127.0.0.1", port))
                 probe.bind(("127.0.0.1", port))
             except OSError:
+                claim.close()
                 continue
-            return port
+            return port, claim
     raise CannotRun("ContainerStartFailed", "No free port on 127.0.0.1 was found for an instance.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from scripts.localcloud.context import Context, Database
 from scripts.localcloud.run.container import DEFAULT_STARTUP, Plan
 from scripts.localcloud.run.fleet import Fleet, Retired
-from scripts.localcloud.run.instance import Identity
+from scripts.localcloud.run.instance import Identity, claim_port
 
 
 class _Starting(Fleet):
@@ -45,3 +46,16 @@ def test_load_starts_no_more_than_the_machine_s_share(
     assert fleet.limit == min(maximum, 20) and len(said) == told
     assert all(severity == "WARNING" and "at most 20" in text for _, severity, text in said)
     context.db.close()
+
+
+def test_instances_that_start_together_never_draw_the_same_port() -> None:
+    """A thousand of twelve thousand ports at random: without a claim about forty would be drawn twice."""
+    claimed = [claim_port() for _ in range(1000)]
+    try:
+        assert len({port for port, _ in claimed}) == 1000
+        taken, _ = claimed[0]
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other, pytest.raises(OSError, match="in use"):
+            other.bind(("127.0.0.1", taken))
+    finally:
+        for _, claim in claimed:
+            claim.close()
