@@ -12,10 +12,10 @@ from typing import Any
 
 from scripts.cloud.alerts import Alert
 from scripts.cloud.logs import both, of_service
-from scripts.cloud.run import Revision
+from scripts.cloud.run import Revision, ServiceState
 from scripts.errors import ExitCode, OpsError
 from scripts.models.revisions import VERSION_NOTE
-from scripts.service import locks, standing, status, target
+from scripts.service import locks, planning, routing, status, target
 from scripts.service.locks import Lock
 from scripts.service.status import Status
 from scripts.service.target import Target
@@ -163,7 +163,7 @@ def look(settings: Settings, service: str) -> Board:
         starts=_starts(reached),
         alerts=tuple(_or_unknown(lambda: reached.cloud.alerts().open(), "alerts", unknown)),
         leases=tuple(locks.listed(reached)) if there else (),
-        notes=tuple(standing.notes(reached, state)),
+        notes=tuple(_decided(reached, state)) if state is not None else (),
         unknown=tuple(unknown),
     )
 
@@ -174,6 +174,14 @@ def _or_unknown(ask: Callable[[], list[Alert]], what: str, unknown: list[str]) -
     except OpsError as error:
         unknown.append(f"{what}: {error.message}")
         return []
+
+
+def _decided(reached: Target, state: ServiceState) -> list[str]:
+    """What somebody decided that the files do not say, and until when it stands, one sentence each."""
+    back = routing.rolled_back(state)
+    until = "it stays until there is something new to deploy, or deploy --unpin"
+    told = [f"rolled back from {back[0]} to {back[1]}: {until}"] if back is not None else []
+    return told + planning.toggled(reached, state)
 
 
 def _starts(reached: Target) -> tuple[int, int]:

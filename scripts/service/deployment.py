@@ -273,7 +273,7 @@ class Deployment:
     @property
     def revision(self) -> str:
         """The revision that this deploy is about: the newest, or the one that serves while nothing changes."""
-        if self._way is None and (pinned := routing.pinned(self.state)):
+        if self._way is None and (pinned := routing.overtaken(self.state)):
             return pinned
         return self.state.latest_ready_revision
 

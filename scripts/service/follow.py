@@ -12,8 +12,9 @@ from scripts.cloud.run import ServiceState
 from scripts.errors import Conflict, NotFound, OpsError
 from scripts.models.revisions import VERSION_NOTE
 from scripts.models.statements import Trusted
-from scripts.service import apply, instances, ownership, probe, readiness, standing
+from scripts.service import apply, instances, ownership, probe, readiness, routing
 from scripts.service.steps import Steps
+from scripts.service.successor import merge_env, origin_of, successor
 from scripts.service.target import Target
 
 MIN_SERIAL = "MODEL_MIN_SERIAL"
@@ -34,7 +35,7 @@ def follow(target: Target, trusted: Trusted, steps: Steps, origin: str = "") -> 
                 return ""
             revision = following(target, before, trusted, origin)
             if not revision:
-                body = bound(standing.successor(target, before, origin), trusted)
+                body = bound(successor(target, before, origin), trusted)
                 state = apply.service(target, body, before)
                 state = readiness.await_ready(target, state.generation, steps.talk.progress)
                 revision = state.latest_ready_revision
@@ -46,11 +47,11 @@ def follow(target: Target, trusted: Trusted, steps: Steps, origin: str = "") -> 
 
 def following(target: Target, state: ServiceState, trusted: Trusted, origin: str = "") -> str:
     """The revision that serves and is bound to this version already; empty where a new one is needed."""
-    named = standing.pinned(state)
+    named = routing.pinned(state)
     if not named and not origin:
         return state.latest_ready_revision if state.min_serial == trusted.serial and state.ready is True else ""
     found = target.run.get_revision(named) if named else None
-    if found is None or found.ready is not True or (origin and standing.origin_of(found) != origin):
+    if found is None or found.ready is not True or (origin and origin_of(found) != origin):
         return ""
     return named if found.container_env.get(MIN_SERIAL) == str(trusted.serial) else ""
 
@@ -58,7 +59,7 @@ def following(target: Target, state: ServiceState, trusted: Trusted, origin: str
 def bound(body: dict[str, Any], trusted: Trusted) -> dict[str, Any]:
     """A document bound to the version."""
     body["spec"]["template"]["metadata"].setdefault("annotations", {})[VERSION_NOTE] = trusted.version
-    standing.merge_env(body, MIN_SERIAL, str(trusted.serial))
+    merge_env(body, MIN_SERIAL, str(trusted.serial))
     return body
 
 

@@ -8,15 +8,17 @@ from enum import StrEnum
 from typing import Any
 
 from scripts.cloud import registry, run
+from scripts.cloud.run import ServiceState
 from scripts.plan import Action, Change, Plan
 from scripts.rendering import diff, render
-from scripts.service import ownership, routing, standing
+from scripts.service import ownership, routing
 from scripts.service.observe import Live
 from scripts.service.target import Target
 from scripts.service.veil import veiled
 
 ATTEMPT = "modelshelf.dev/attempt"
 SPECS = "MODEL_SPECS"
+TOGGLE = "SHARED_MODEL_VOLUME_ENABLED"
 TRAFFIC = "spec.traffic"
 MISSES: Mapping[str, str] = {
     "no_trusted_version": "no trusted version is published",
@@ -75,7 +77,16 @@ def warnings(target: Target, live: Live) -> list[str]:
     decision = live.models.decision
     if not decision.hit and target.settings.cache.enabled:
         told.append(f"instances start on a miss: {MISSES[decision.reason]}")
-    return told + standing.toggled(target, live.service)
+    return told + toggled(target, live.service)
+
+
+def toggled(target: Target, state: ServiceState | None) -> list[str]:
+    """What the next deploy does to a toggled cache, in one sentence; nothing where it is as the file says."""
+    live = state.container_env.get(TOGGLE) if state is not None else None
+    wanted = "true" if target.settings.cache.enabled else "false"
+    if live is None or live == wanted:
+        return []
+    return [f"{TOGGLE} was toggled to {live}: a deploy sets it to {wanted}, as the environment file says"]
 
 
 def desired_job(target: Target, live: Live) -> dict[str, Any]:
@@ -126,7 +137,7 @@ def moves_only(changes: Sequence[Change]) -> bool:
 def notes(target: Target, live: Live) -> list[str]:
     """What somebody who deploys should know of the traffic: it does not follow the newest revision, and why."""
     state = live.service
-    if state is None or not (revision := routing.pinned(state)):
+    if state is None or not (revision := routing.overtaken(state)):
         return []
     newest = state.latest_created_revision
     if routing.unfinished(state):

@@ -34,7 +34,7 @@ from scripts.service import (
     ownership,
     planning,
     rollback,
-    standing,
+    routing,
     target,
     validation,
 )
@@ -202,7 +202,7 @@ def _restore(to: Target, todo: Promoting, active: Trusted | None, steps: Steps) 
     if active is not None and todo.models.active is not None:
         told.append(f"models {_withdraw(to, todo.models.active, steps).version}")
     before, now = todo.live.service, to.run.get_service(to.name)
-    revision = standing.serving(before) if before is not None else ""
+    revision = routing.most(routing.serving(before)) if before is not None else ""
     if now is not None and revision and now.percent(revision) != 100:
         back = rollback.decide(to, revision)
         rollback.move(to, back, lambda: rollback.decide(to, revision), steps)

@@ -20,7 +20,7 @@ from scripts.errors import BadInput, GateFailed, NotFound, Refused
 from scripts.models import layout, shelf
 from scripts.models.revisions import VERSION_NOTE
 from scripts.plan import Action, Change, Plan
-from scripts.service import apply, changing, hooks, probe, readiness, standing
+from scripts.service import apply, changing, hooks, planning, probe, readiness, routing
 from scripts.service.served import History
 from scripts.service.steps import Step, Steps, Talk
 from scripts.service.target import Target
@@ -50,7 +50,7 @@ class Reverting:
 
     def plan(self, service: str) -> Plan:
         """The one change, or none."""
-        name, before = f"service {service}", standing.told(self.state)
+        name, before = f"service {service}", routing.told(routing.serving(self.state))
         change = Change(Action.UPDATE, name, "traffic", before, f"100 % {self.to.name}")
         return Plan(f"roll {service} back to {self.to.name}", () if self.done else (change,))
 
@@ -68,14 +68,14 @@ def decide(target: Target, to: str, *, models: str = "") -> Reverting:
     revisions = target.run.list_revisions(target.name)
     current = next((item.name for item in revisions if state.percent(item.name)), "")
     history = History(target, state)
-    back = standing.rolled_back(state)
+    back = routing.rolled_back(state)
     if to and to != PREVIOUS:
         chosen = _named(target, history, revisions, to)
     elif back is not None:
         chosen = next(item for item in revisions if item.name == back[1])
     else:
         chosen = _previous(target, history, revisions, current)
-    found = Reverting(state, current, chosen, standing.pinned(state) == chosen.name)
+    found = Reverting(state, current, chosen, routing.pinned(state) == chosen.name)
     if not found.done:
         _check_models(target, chosen, models)
     return found
@@ -110,7 +110,7 @@ def _check_models(target: Target, revision: Revision, models: str) -> None:
     env = revision.container_env
     noted = revision.body.get("metadata", {}).get("annotations", {}).get(VERSION_NOTE, "")
     version = env.get("MODEL_CACHE_VERSION") or ("" if models else noted)
-    if env.get(standing.TOGGLE) == "false" or not layout.is_version(version):
+    if env.get(planning.TOGGLE) == "false" or not layout.is_version(version):
         return
     seen = shelf.survey(target.bucket)
     if seen.is_complete(version):
@@ -167,7 +167,7 @@ class Back(Work):
 
     def remarks(self) -> list[str]:
         """Why nothing is to be done, where a default was asked for."""
-        back = standing.rolled_back(self.todo.state) if self.todo is not None and self.todo.done else None
+        back = routing.rolled_back(self.todo.state) if self.todo is not None and self.todo.done else None
         if back is None or self._to != PREVIOUS:
             return []
         further = f"./dev invoke rollback --env {self._settings.environment} --to REVISION"
@@ -233,15 +233,14 @@ def _send(target: Target, todo: Reverting, again: Callable[[], Reverting], step:
         fresh = again()
         changing.settled(todo.plan(target.name), fresh.plan(target.name), target.name)
         todo = fresh
-    body = standing.plain(todo.state)
-    body["spec"]["traffic"] = standing.pinned_traffic(todo.state, todo.to.name)
-    standing.note_rollback(body, todo.current, todo.to.name)
+    traffic = routing.pinned_lines(todo.state, todo.to.name)
+    body = routing.with_traffic(todo.state.body, traffic, routing.rollback_note(todo.current, todo.to.name))
     applied = apply.service(target, body, todo.state)
     problem = _await_moved(target, applied.generation, todo.to.name)
     if problem:
         now = target.run.get_service(target.name)
         if now is not None:
-            apply.service(target, standing.plain(todo.state), now)
+            apply.service(target, routing.sendable(todo.state.body), now)
         words = readiness.last_words(target, todo.to.name)
         text = f"revision {todo.to.name} does not start; traffic is where it was: {problem}"
         raise GateFailed("\n".join([text, *words]), target.advice("Run: ./dev invoke logs --env ENVIRONMENT"))

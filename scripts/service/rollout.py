@@ -27,7 +27,7 @@ class Way:
     @property
     def previous(self) -> str:
         """The revision that serves most of the traffic until the new one does."""
-        return max(self.base, key=lambda name: self.base[name]) if self.base else ""
+        return routing.most(self.base)
 
     def steps(self, candidate: str) -> tuple[int, ...]:
         """The shares of a revision in order; a revision that serves already needs no first ones."""

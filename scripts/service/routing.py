@@ -1,4 +1,4 @@
-"""Traffic of a service as values: who serves, what must keep serving during a deploy, and the lines of each step.
+"""Traffic of a service as values: who serves, what is pinned and why, and the lines and the document of a change of it.
 
 While a deploy is under way the newest revision has the tag CANDIDATE, and what served before is named by revision.
 HELD on the service says that somebody put the traffic on an earlier revision on purpose, and why.
@@ -16,6 +16,7 @@ from scripts.cloud.run import ServiceState
 CANDIDATE = "candidate"
 HELD = "modelshelf.dev/held-revision"
 WHOLE = 100
+_BACK = "rolled back from "
 _WRITTEN = ("name", "namespace", "labels", "annotations")
 _SERVERS = re.compile(r"serving\.knative\.dev/(creator|lastModifier)|run\.googleapis\.com/(operation-id|urls)")
 
@@ -25,8 +26,13 @@ Shares = Mapping[str, int]
 
 def serving(state: ServiceState) -> dict[str, int]:
     """The revisions that get traffic now, with their percents."""
-    names = dict.fromkeys(str(line["revisionName"]) for line in state.traffic if line.get("percent"))
-    return {name: state.percent(name) for name in names}
+    names = dict.fromkeys(str(line.get("revisionName") or "") for line in state.traffic if line.get("percent"))
+    return {name: state.percent(name) for name in names if name}
+
+
+def most(shares: Shares) -> str:
+    """The revision with the largest share; empty without any."""
+    return max(shares, key=lambda name: shares[name], default="")
 
 
 def unfinished(state: ServiceState) -> bool:
@@ -39,7 +45,7 @@ def base(state: ServiceState) -> dict[str, int]:
     shares = serving(state)
     others = {name: share for name, share in shares.items() if name != state.latest_created_revision}
     if unfinished(state) and others:
-        return {max(others, key=lambda name: others[name]): WHOLE}
+        return {most(others): WHOLE}
     return shares
 
 
@@ -68,18 +74,35 @@ def scaled(shares: Shares, total: int) -> dict[str, int]:
 
 
 def pinned(state: ServiceState) -> str:
-    """The revision that all traffic is pinned to though a newer one is there; empty when it follows the newest."""
+    """The revision that has all traffic by its name; empty where traffic follows the newest one or is split."""
     given = [line for line in state.spec.get("traffic") or () if line.get("percent")]
-    names = {str(line.get("revisionName") or "") for line in given}
-    name = names.pop() if len(names) == 1 else ""
+    names = {"" if line.get("latestRevision") else str(line.get("revisionName") or "") for line in given}
+    return names.pop() if len(names) == 1 else ""
+
+
+def overtaken(state: ServiceState) -> str:
+    """The revision that all traffic is pinned to though a newer one is there; empty when it follows the newest."""
+    name = pinned(state)
     return name if name != state.latest_created_revision else ""
 
 
 def held(state: ServiceState) -> str:
     """Why the traffic is held on an earlier revision; empty when nobody holds it there."""
-    noted = state.body.get("metadata", {}).get("annotations", {}).get(HELD, "")
+    revision, reason = _noted(state)
+    return (reason or "no reason was given") if revision and revision == overtaken(state) else ""
+
+
+def rolled_back(state: ServiceState) -> tuple[str, str] | None:
+    """(from, to) of a rollback that still stands: traffic is pinned to what it went back to, or to its successor."""
+    to, why = _noted(state)
+    return (why.removeprefix(_BACK), to) if to and to == pinned(state) and why.startswith(_BACK) else None
+
+
+def _noted(state: ServiceState) -> tuple[str, str]:
+    """(revision, reason) of the last hold, whether it still counts or not."""
+    noted = (state.body.get("metadata", {}).get("annotations") or {}).get(HELD, "")
     revision, _, reason = noted.partition(": ")
-    return (reason or "no reason was given") if revision and revision == pinned(state) else ""
+    return revision, reason
 
 
 def hold_note(revision: str, reason: str) -> dict[str, str]:
@@ -87,15 +110,38 @@ def hold_note(revision: str, reason: str) -> dict[str, str]:
     return {HELD: f"{revision}: {reason}"}
 
 
+def rollback_note(before: str, to: str) -> dict[str, str]:
+    """The annotation of traffic that was brought back from a revision to an earlier one."""
+    return hold_note(to, f"{_BACK}{before}")
+
+
+def pinned_lines(state: ServiceState, revision: str) -> list[Line]:
+    """All traffic for a revision by its name; tags keep answering where they did."""
+    tagged = [line for line in state.spec.get("traffic") or () if line.get("tag")]
+    own = next((line["tag"] for line in tagged if line.get("revisionName") == revision), "")
+    others = [
+        {key: value for key, value in line.items() if key in ("tag", "revisionName", "latestRevision")}
+        for line in tagged
+        if line.get("revisionName") != revision
+    ]
+    return [{"revisionName": revision, "percent": WHOLE, **({"tag": own} if own else {})}, *others]
+
+
 def with_traffic(
     body: Mapping[str, Any], traffic: Sequence[Mapping[str, Any]], notes: Mapping[str, str | None] | None = None
 ) -> dict[str, Any]:
-    """A service's document to be sent with other traffic, without what the server writes into it by itself.
+    """A service's document to be sent with other traffic; notes as in sendable()."""
+    made = sendable(body, notes)
+    made["spec"]["traffic"] = [dict(line) for line in traffic]
+    return made
+
+
+def sendable(body: Mapping[str, Any], notes: Mapping[str, str | None] | None = None) -> dict[str, Any]:
+    """A copy of a service's document as it can be sent: without what the server writes into it by itself.
 
     notes: annotations of the service, None removes one.
     """
     made: dict[str, Any] = copy.deepcopy({key: value for key, value in body.items() if key != "status"})
-    made["spec"]["traffic"] = [dict(line) for line in traffic]
     meta = {key: made["metadata"][key] for key in _WRITTEN if key in made["metadata"]}
     noted = {**meta.get("annotations", {}), **(notes or {})}
     kept = {key: value for key, value in noted.items() if value is not None and not _SERVERS.fullmatch(key)}
@@ -105,7 +151,7 @@ def with_traffic(
 
 def told(shares: Shares) -> str:
     """Shares for people: 100 % api-00002."""
-    return ", ".join(f"{share} % {name}" for name, share in shares.items())
+    return ", ".join(f"{share} % {name}" for name, share in shares.items()) or "nobody"
 
 
 def tag_url(state: ServiceState) -> str:

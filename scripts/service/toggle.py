@@ -17,9 +17,10 @@ from scripts.cloud.run import ServiceState
 from scripts.errors import SYNC, BadInput, Conflict, NotFound, Refused
 from scripts.models import gate
 from scripts.plan import Action, Change, Plan
-from scripts.service import apply, changing, observe, planning, probe, readiness, standing
-from scripts.service.standing import TOGGLE
+from scripts.service import apply, changing, observe, planning, probe, readiness, routing
+from scripts.service.planning import TOGGLE
 from scripts.service.steps import Steps, Talk
+from scripts.service.successor import merge_env, successor
 from scripts.service.target import Target
 from scripts.service.upkeep import Done, Work
 from scripts.settings.model import Settings
@@ -53,11 +54,11 @@ def decide(target: Target, on: bool) -> Toggling:
     if state is None:
         text = f"service {target.name} does not exist on {target.cloud.name}"
         raise NotFound(text, f"Run: ./dev invoke deploy --env {target.environment}")
-    shares = [share for share in state.traffic if int(share.get("percent") or 0)]
-    if len({share.get("revisionName") for share in shares}) > 1:
-        text = f"the traffic of {target.name} is split: {standing.told(state)}"
+    shares = routing.serving(state)
+    if len(shares) > 1:
+        text = f"the traffic of {target.name} is split: {routing.told(shares)}"
         raise Refused(text, target.advice("Bring it to one revision first: ./dev invoke rollback --env ENVIRONMENT"))
-    serving = standing.serving(state)
+    serving = routing.most(shares)
     revision = target.run.get_revision(serving) if serving else None
     if revision is None:
         text = f"no revision of {target.name} serves: {state.reason or 'it is not ready'}"
@@ -129,10 +130,10 @@ def _apply(target: Target, todo: Toggling, on: bool, steps: Steps) -> str:
         fresh = decide(target, on)
         changing.settled(todo.plan(target.name), fresh.plan(target.name), target.name)
         with steps.step("service") as step:
-            body = standing.successor(target, fresh.state)
+            body = successor(target, fresh.state)
             if fresh.state.container_env.get(TOGGLE) == fresh.wanted:  # an earlier attempt failed: a new revision
                 body = planning.next_attempt(body)
-            standing.merge_env(body, TOGGLE, fresh.wanted)
+            merge_env(body, TOGGLE, fresh.wanted)
             state = apply.service(target, body, fresh.state)
             details["revision"] = state.latest_created_revision
             state = readiness.await_ready(target, state.generation, steps.talk.progress)
@@ -140,7 +141,8 @@ def _apply(target: Target, todo: Toggling, on: bool, steps: Steps) -> str:
             step.outcome = f"revision {revision}"
         with steps.step("verify") as step:
             if state.percent(revision) != 100:
-                text = f"revision {revision} is ready but does not get all traffic: {standing.told(state)}"
+                told = routing.told(routing.serving(state))
+                text = f"revision {revision} is ready but does not get all traffic: {told}"
                 raise Conflict(text, f"Run: ./dev invoke deploy --env {target.environment}")
             step.outcome = probe.check_all(target, state.url, steps.talk.progress)
     return revision

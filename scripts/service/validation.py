@@ -13,7 +13,7 @@ from scripts.cloud.run import Revision, ServiceState
 from scripts.errors import NotFound, OpsError, Refused
 from scripts.models import promotion
 from scripts.models.promotion import Verified
-from scripts.service import instances, observe, ownership, probe, standing
+from scripts.service import instances, observe, ownership, probe, routing
 from scripts.service.steps import Talk
 from scripts.service.target import Target
 from scripts.units import age
@@ -50,9 +50,10 @@ def look(target: Target) -> Source:
     if state is None:
         text = f"service {target.name} does not exist in {env} ({target.cloud.name})"
         raise NotFound(text, f"Run: ./dev invoke deploy --env {env}")
-    revision = standing.serving(state)
+    shares = routing.serving(state)
+    revision = routing.most(shares)
     if state.percent(revision) != 100:
-        text = f"the traffic of {target.name} in {env} is split ({standing.told(state)}): nothing to promote as a whole"
+        text = f"the traffic of {target.name} in {env} is split ({routing.told(shares)}): nothing to promote as a whole"
         raise Refused(text, f"Run: ./dev invoke deploy --env {env}")
     found = target.run.get_revision(revision)
     image = image_of(found) if found is not None else ""

@@ -10,7 +10,7 @@ import pytest
 
 from scripts import audit, lease
 from scripts.errors import BadInput, Conflict, GateFailed, NotFound, OpsError, Refused
-from scripts.service import apply, deploy, follow, instances, ownership, standing, target
+from scripts.service import apply, deploy, follow, instances, ownership, routing, successor, target
 from scripts.service.deploy import Options
 from scripts.service.rollback import Back
 from scripts.settings.model import Settings
@@ -53,7 +53,7 @@ def test_it_goes_back_stays_there_and_the_next_deploys_plan_says_so(make: Make, 
     assert serving(settings) == first
     reached = target.reach(settings)
     state = reached.run.get_service(reached.name)
-    assert state is not None and (standing.pinned(state), standing.rolled_back(state)) == (first, (second, first))
+    assert state is not None and (routing.pinned(state), routing.rolled_back(state)) == (first, (second, first))
     assert [item.name for item in reached.run.list_revisions(reached.name)] == [second, first]  # none was made
     (record,) = [item for item in audit.recent(reached.bucket, 0) if item["command"] == "rollback"]
     assert (record["outcome"], record["details"]["from"], record["details"]["revision"]) == ("changed", second, first)
@@ -67,7 +67,7 @@ def test_it_goes_back_stays_there_and_the_next_deploys_plan_says_so(make: Make, 
     assert any(f"rolled back from {second}" in note for note in told.notes)
     _, third = colour(make, "green")
     state = reached.run.get_service(reached.name)
-    assert state is not None and standing.rolled_back(state) is None
+    assert state is not None and routing.rolled_back(state) is None
     assert serving(settings) == third
 
 
@@ -130,10 +130,10 @@ def _without_traffic(settings: Settings) -> str:
     reached = target.reach(settings)
     before = reached.run.get_service(reached.name)
     assert before is not None
-    body = standing.successor(reached, before)
-    standing.merge_env(body, "COLOUR", "green")
+    body = successor.successor(reached, before)
+    successor.merge_env(body, "COLOUR", "green")
     body["spec"]["traffic"] = [
-        {"revisionName": standing.serving(before), "percent": 100},
+        {"revisionName": routing.most(routing.serving(before)), "percent": 100},
         {"latestRevision": True, "percent": 0, "tag": "green"},
     ]
     applied = apply.service(reached, body, before)
@@ -205,9 +205,9 @@ def test_models_go_back_with_the_service_alone_and_not_to_what_is_gone(
     done = work.carry_out(Listener()).as_json()
     state = reached.run.get_service(reached.name)
     assert state is not None
-    assert standing.rolled_back(state) == (new.revision, done["revision"])
+    assert routing.rolled_back(state) == (new.revision, done["revision"])
     copied = reached.run.get_revision(done["revision"])
-    assert copied is not None and standing.origin_of(copied) == old.revision
+    assert copied is not None and successor.origin_of(copied) == old.revision
     assert copied.container_env[follow.MIN_SERIAL] == "3"
     again = back(settings, old.revision, old.manifest_version)
     assert again.plan.empty
@@ -217,7 +217,7 @@ def test_models_go_back_with_the_service_alone_and_not_to_what_is_gone(
     assert [change.target for change in forth.plan.changes] == ["hold", "active version"]
     last = forth.carry_out(Listener()).as_json()["revision"]
     state = reached.run.get_service(reached.name)
-    assert state is not None and standing.rolled_back(state) == (new.revision, last)
+    assert state is not None and routing.rolled_back(state) == (new.revision, last)
     with pytest.raises(NotFound, match="no signed statement"):
         _ = back(settings, models="20200101T000000Z-00000000").plan
 

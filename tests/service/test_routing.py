@@ -28,6 +28,7 @@ def service(
 
 LATEST = [{"percent": 100, "latestRevision": True}]
 ALL_OLD = [{"percent": 100, "revisionName": OLD}]
+ALL_NEW = [{"percent": 100, "revisionName": NEW}]
 TAGGED = {"latestRevision": True, "tag": routing.CANDIDATE}
 
 
@@ -66,12 +67,41 @@ def test_scaled_shares_sum_to_the_total(shares: dict[str, int], total: int) -> N
     assert all(abs(made[name] - share * total / whole) < 1 for name, share in shares.items())
 
 
+def test_who_serves_and_who_most() -> None:
+    status = [
+        {"percent": 70, "revisionName": NEW},
+        {"percent": 30, "revisionName": OLD},
+        {**TAGGED, "revisionName": OLD},
+    ]
+    assert routing.serving(service(LATEST, status)) == {NEW: 70, OLD: 30}
+    assert routing.most({OLD: 30, NEW: 70}) == NEW
+    assert routing.serving(service(LATEST, LATEST)) == {}  # no revision was ever ready
+    assert (routing.most({}), routing.told({})) == ("", "nobody")
+
+
 @pytest.mark.parametrize(
-    ("spec", "expected"),
-    [(LATEST, ""), (ALL_OLD, OLD), ([{"percent": 100, "revisionName": NEW}], ""), ([*ALL_OLD, TAGGED], OLD)],
+    ("spec", "pinned", "overtaken"),
+    [
+        (LATEST, "", ""),
+        (ALL_OLD, OLD, OLD),
+        (ALL_NEW, NEW, ""),
+        ([*ALL_OLD, TAGGED], OLD, OLD),
+        ([*ALL_OLD, {**TAGGED, "percent": 0}], OLD, OLD),
+        ([{"percent": 90, "revisionName": OLD}, {"percent": 10, "revisionName": NEW}], "", ""),
+        ([{"percent": 90, "revisionName": OLD}, {"percent": 10, "latestRevision": True}], "", ""),
+    ],
 )
-def test_a_pin_is_an_earlier_revision_alone(spec: list[dict[str, Any]], expected: str) -> None:
-    assert routing.pinned(service(spec, [])) == expected
+def test_a_pin_is_one_revision_by_its_name_alone(spec: list[dict[str, Any]], pinned: str, overtaken: str) -> None:
+    state = service(spec, [])
+    assert (routing.pinned(state), routing.overtaken(state)) == (pinned, overtaken)
+
+
+def test_tags_stay_where_they_are_when_a_revision_gets_everything() -> None:
+    live = service([{**LATEST[0], "tag": "now"}, {"revisionName": OLD, "percent": 0, "tag": "old"}], [])
+    assert routing.pinned_lines(live, OLD) == [
+        {"revisionName": OLD, "percent": 100, "tag": "old"},
+        {"latestRevision": True, "tag": "now"},
+    ]
 
 
 def test_a_hold_counts_for_the_revision_that_it_names() -> None:
@@ -80,6 +110,17 @@ def test_a_hold_counts_for_the_revision_that_it_names() -> None:
     assert routing.held(service(LATEST, [], notes)) == ""
     assert routing.held(service(ALL_OLD, [])) == ""
     assert routing.held(service(ALL_OLD, [], {routing.HELD: OLD})) == "no reason was given"
+
+
+def test_a_rollback_stands_as_long_as_its_revision_has_the_traffic() -> None:
+    notes = routing.rollback_note(NEW, OLD)
+    assert notes == {routing.HELD: f"{OLD}: rolled back from {NEW}"}
+    assert routing.rolled_back(service(ALL_OLD, [], notes)) == (NEW, OLD)
+    assert routing.rolled_back(service(LATEST, [], notes)) is None
+    assert routing.rolled_back(service(ALL_OLD, [])) is None
+    assert routing.rolled_back(service(ALL_OLD, [], routing.hold_note(OLD, "it is wrong"))) is None
+    copied = service(ALL_NEW, [], routing.rollback_note("api-3", NEW))  # a rollback with other models makes a revision
+    assert routing.rolled_back(copied) == ("api-3", NEW) and routing.held(copied) == ""
 
 
 def test_what_is_sent_has_nothing_of_the_servers() -> None:

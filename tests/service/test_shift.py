@@ -131,5 +131,5 @@ def test_a_version_that_the_platform_alone_changed_is_no_conflict(make: Make) ->
     assert state is not None
     told = dataclasses.replace(state, resource_version="AAAAold")
     moved = shift.move(reached, told, routing.settled({state.latest_ready_revision: 100}), print)
-    assert routing.pinned(moved) == ""
+    assert routing.overtaken(moved) == ""
     assert moved.spec["traffic"] == [{"percent": 100, "revisionName": state.latest_ready_revision}]

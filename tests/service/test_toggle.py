@@ -8,9 +8,9 @@ import pytest
 
 from scripts import audit
 from scripts.errors import BadInput, NotFound, OpsError, Refused
-from scripts.service import apply, deploy, instances, rollback, standing, target
+from scripts.service import apply, deploy, instances, rollback, routing, successor, target
 from scripts.service.deploy import Options
-from scripts.service.standing import TOGGLE
+from scripts.service.planning import TOGGLE
 from scripts.service.toggle import Toggle
 from scripts.settings.model import Settings
 from tests.service.conftest import Checkout, Listener, Make
@@ -38,8 +38,8 @@ def by_hand(settings: Settings, name: str, value: str) -> None:
     reached = target.reach(settings)
     before = reached.run.get_service(reached.name)
     assert before is not None
-    body = standing.successor(reached, before)
-    standing.merge_env(body, name, value)
+    body = successor.successor(reached, before)
+    successor.merge_env(body, name, value)
     applied = apply.service(reached, body, before)
     assert reached.run.wait_service(reached.name, applied.generation, timeout_s=60).ready
 
@@ -109,8 +109,8 @@ def test_what_a_rollback_pinned_stays_pinned(make: Make) -> None:
     state = reached.run.get_service(reached.name)
     assert made is not None and state is not None
     assert (made.container_env["COLOUR"], made.container_env[TOGGLE]) == ("red", "false")
-    assert standing.origin_of(made) == first
-    assert standing.pinned(state) == made.name
+    assert successor.origin_of(made) == first
+    assert routing.pinned(state) == made.name
 
 
 @pytest.mark.full
