@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import socket
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,29 +14,10 @@ from scripts.cloud.storage import Bucket, open_bucket
 from scripts.cloud.storage_objects import crc32c
 from scripts.cloud.storage_parts import create_part
 from scripts.errors import AccessDenied, BadInput, Conflict, NotFound, Unreachable
-from tests.cloud.proxy import Proxy, Trouble, troubled
+from tests.cloud.proxy import Proxy, Trouble
 from tests.conftest import StandIn
 
 pytestmark = pytest.mark.process
-
-
-@pytest.fixture
-def bucket(common_standin: StandIn, tmp_path: Path) -> Bucket:
-    made = open_bucket("p", common_standin.url, "st-" + hashlib.sha256(str(tmp_path).encode()).hexdigest()[:16])
-    made.create("europe-west1", {"app": "modelshelf"})
-    return made
-
-
-@pytest.fixture
-def proxy(common_standin: StandIn) -> Iterator[Proxy]:
-    with troubled(common_standin.url) as running:
-        yield running
-
-
-@pytest.fixture
-def through(bucket: Bucket, proxy: Proxy) -> Bucket:
-    """The same bucket, reached through the proxy."""
-    return open_bucket("p", proxy.url, bucket.name)
 
 
 def test_a_bucket_is_made_once_with_what_publication_needs(bucket: Bucket, common_standin: StandIn) -> None:

@@ -2,40 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from scripts.cloud import storage_parts
-from scripts.cloud.storage import Bucket, open_bucket
+from scripts.cloud.storage import Bucket
 from scripts.cloud.storage_objects import crc32c
 from scripts.cloud.storage_parts import compose, compose_all, create_part
 from scripts.errors import AccessDenied, Conflict, NotFound
-from tests.cloud.proxy import Proxy, Trouble, troubled
-from tests.conftest import StandIn
+from tests.cloud.proxy import Proxy, Trouble
 
 pytestmark = pytest.mark.process
-
-
-@pytest.fixture
-def bucket(common_standin: StandIn, tmp_path: Path) -> Bucket:
-    made = open_bucket("p", common_standin.url, "pa-" + hashlib.sha256(str(tmp_path).encode()).hexdigest()[:16])
-    made.create("europe-west1", {})
-    return made
-
-
-@pytest.fixture
-def proxy(common_standin: StandIn) -> Iterator[Proxy]:
-    with troubled(common_standin.url) as running:
-        yield running
-
-
-@pytest.fixture
-def through(bucket: Bucket, proxy: Proxy) -> Bucket:
-    """The same bucket, reached through the proxy."""
-    return open_bucket("p", proxy.url, bucket.name)
 
 
 @pytest.mark.parametrize("data", [b"", b"x", bytearray(b"xyz" * 100_000)])
