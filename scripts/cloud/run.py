@@ -50,6 +50,10 @@ class ServiceState:
         return spec
 
     @property
+    def annotations(self) -> Mapping[str, str]:
+        return _annotations(self.body)
+
+    @property
     def container_env(self) -> dict[str, str]:
         """The plain variables of its template."""
         return _plain_env(self.spec.get("template", {}).get("spec", {}))
@@ -75,6 +79,10 @@ class Revision:
     ready: bool | None
     message: str
     body: Mapping[str, Any]
+
+    @property
+    def annotations(self) -> Mapping[str, str]:
+        return _annotations(self.body)
 
     @property
     def container_env(self) -> dict[str, str]:
@@ -282,6 +290,10 @@ def _plain_env(spec: Mapping[str, Any]) -> dict[str, str]:
     """The variables of a RevisionSpec's container that have plain values."""
     containers = spec.get("containers") or [{}]
     return {item["name"]: item.get("value", "") for item in containers[0].get("env", [])}
+
+
+def _annotations(body: Mapping[str, Any]) -> Mapping[str, str]:
+    return body.get("metadata", {}).get("annotations") or {}
 
 
 def service_state(body: Mapping[str, Any]) -> ServiceState:

@@ -157,7 +157,7 @@ def look(settings: Settings, service: str) -> Board:
     return Board(
         status=found,
         revisions=tuple(reached.run.list_revisions(reached.name)[:REVISIONS]) if state is not None else (),
-        shares={item.get("revisionName", ""): int(item.get("percent") or 0) for item in state.traffic} if state else {},
+        shares=routing.serving(state) if state is not None else {},
         size_bytes=sum(info.size_bytes for info in reached.bucket.list(versions=True)) if there else 0,
         capacity_bytes=int(settings.cache.capacity_gb * GB),
         starts=_starts(reached),
@@ -192,13 +192,12 @@ def _starts(reached: Target) -> tuple[int, int]:
 
 
 def _cells(item: Revision, share: int) -> list[str]:
-    notes = item.body.get("metadata", {}).get("annotations") or {}
     containers = item.body.get("spec", {}).get("containers") or [{}]
     digest = str(item.body.get("status", {}).get("imageDigest") or containers[0].get("image", ""))
     state = {True: "ready", False: "failed", None: "starting"}[item.ready]
     name, _, tail = digest.rpartition("/")[2].partition("@sha256:")
     image = f"{name}@{tail[:12]}" if tail else name
-    models = str(notes.get(VERSION_NOTE, ""))
+    models = str(item.annotations.get(VERSION_NOTE, ""))
     return [item.name, f"{share} %" if share else "", age(item.created_at), state, models, image]
 
 

@@ -108,8 +108,7 @@ def _previous(target: Target, history: History, revisions: list[Revision], curre
 def _check_models(target: Target, revision: Revision, models: str) -> None:
     """Refuse a revision that was deployed with models that are not in the bucket any more."""
     env = revision.container_env
-    noted = revision.body.get("metadata", {}).get("annotations", {}).get(VERSION_NOTE, "")
-    version = env.get("MODEL_CACHE_VERSION") or ("" if models else noted)
+    version = env.get("MODEL_CACHE_VERSION") or ("" if models else revision.annotations.get(VERSION_NOTE, ""))
     if env.get(planning.TOGGLE) == "false" or not layout.is_version(version):
         return
     seen = shelf.survey(target.bucket)

@@ -48,7 +48,7 @@ def decide(
         return Way(wanted, {}, (), end)
     if planning.moves_only(changes):
         return Way(routing.with_traffic(state.body, routing.lines(base, 0)), base, shares, end)
-    kept = state.body.get("metadata", {}).get("annotations", {}).get(routing.HELD)
+    kept = state.annotations.get(routing.HELD)
     first = routing.with_traffic(wanted, routing.lines(base, 0), {routing.HELD: kept})
     return Way(first, base, shares, end)
 

@@ -100,8 +100,7 @@ def rolled_back(state: ServiceState) -> tuple[str, str] | None:
 
 def _noted(state: ServiceState) -> tuple[str, str]:
     """(revision, reason) of the last hold, whether it still counts or not."""
-    noted = (state.body.get("metadata", {}).get("annotations") or {}).get(HELD, "")
-    revision, _, reason = noted.partition(": ")
+    revision, _, reason = state.annotations.get(HELD, "").partition(": ")
     return revision, reason
 
 

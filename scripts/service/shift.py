@@ -68,7 +68,7 @@ def explained(target: Target, now: ServiceState | None, generation: int, error: 
     """Who changed the service while a command was at work on it."""
     if now is None:
         return Conflict(f"service {target.name} was deleted in between", error.remedy)
-    who = now.body.get("metadata", {}).get("annotations", {}).get(MODIFIER, "")
+    who = now.annotations.get(MODIFIER, "")
     by = f" by {who}" if who else ""
     text = f"service {target.name} was changed in between{by}: generation {now.generation}, expected {generation}"
     return Conflict(text, error.remedy)

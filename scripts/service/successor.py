@@ -43,17 +43,16 @@ def successor(target: Target, state: ServiceState, origin: str = "") -> dict[str
 
 def origin_of(revision: Revision) -> str:
     """The revision whose template this one has: itself, or the older one that it was made of."""
-    notes = revision.body.get("metadata", {}).get("annotations") or {}
-    return str(notes.get(REVISION_OF) or revision.name)
+    return revision.annotations.get(REVISION_OF) or revision.name
 
 
 def _template(revision: Revision, name: str) -> dict[str, Any]:
-    meta = revision.body.get("metadata", {})
+    labels = revision.body.get("metadata", {}).get("labels") or {}
     return {
         "metadata": {
             "name": name,
-            "labels": _ours(meta.get("labels") or {}),
-            "annotations": {**_ours(meta.get("annotations") or {}), REVISION_OF: origin_of(revision)},
+            "labels": _ours(labels),
+            "annotations": {**_ours(revision.annotations), REVISION_OF: origin_of(revision)},
         },
         "spec": copy.deepcopy(revision.body["spec"]),
     }
