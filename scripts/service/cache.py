@@ -9,8 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from scripts import audit, lease
 from scripts.errors import BadInput, NotFound, OpsError
@@ -23,7 +22,7 @@ from scripts.models.retention import Pruning
 from scripts.models.rollback import Rollback
 from scripts.models.statements import Problem, Trusted
 from scripts.plan import Action, Change, Plan
-from scripts.service import ownership
+from scripts.service import changing, ownership
 from scripts.service.target import Target
 
 if TYPE_CHECKING:
@@ -187,23 +186,11 @@ def keys(target: Target) -> tuple[KeyUse, ...]:
 @contextlib.contextmanager
 def _work(target: Target, command: str, todo: Plan, say: Say, at: Seen | None) -> Iterator[Lease]:
     """Hold the publication lease, and leave an audit record of how it ended."""
-    began, outcome = datetime.now(UTC), "failed"
-    details: dict[str, Any] = {}
 
     def waiting(holder: Holder) -> None:
         say(f"waiting for {holder.owner} ({holder.purpose})")
 
     purpose = f"{command} of {target.environment}"
-    with lease.hold(target.bucket, shelf.LEASE, purpose, ttl_s=TTL_S, wait_s=WAIT_S, on_wait=waiting, seen=at) as held:
-        try:
-            yield held
-            outcome = "changed"
-        except OpsError as error:
-            details["error"] = error.message
-            raise
-        finally:
-            with contextlib.suppress(OpsError):
-                audit.record(
-                    target.bucket, command=command, environment=target.environment, plan=todo, outcome=outcome,
-                    started_at=began, details=details,
-                )  # fmt: skip
+    taken = lease.hold(target.bucket, shelf.LEASE, purpose, ttl_s=TTL_S, wait_s=WAIT_S, on_wait=waiting, seen=at)
+    with taken as held, changing.recorded(target, command, todo):
+        yield held

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,20 +33,30 @@ def at_work(target: Target, command: str, plan: Plan, steps: Steps, details: dic
 
 @contextlib.contextmanager
 def noted(target: Target, command: str, plan: Plan, steps: Steps, details: dict[str, Any]) -> Iterator[None]:
+    """Leave an audit record of the block with its steps and these details, which may be filled while it works."""
+    told: dict[str, Any] = {"service": target.name}
+    with recorded(target, command, plan, told):
+        try:
+            yield
+        finally:
+            told |= {**details, "steps": steps.as_json()}
+
+
+@contextlib.contextmanager
+def recorded(target: Target, command: str, plan: Plan, details: Mapping[str, Any] | None = None) -> Iterator[None]:
     """Leave an audit record of the block, however it ends."""
-    began, outcome = datetime.now(UTC), "changed"
+    began, outcome, failure = datetime.now(UTC), "changed", {}
     try:
         yield
     except BaseException as error:
         outcome = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        details["error"] = error.message if isinstance(error, OpsError) else repr(error)
+        failure = {"error": error.message if isinstance(error, OpsError) else repr(error)}
         raise
     finally:
-        told = {"service": target.name, **details, "steps": steps.as_json()}
         with contextlib.suppress(OpsError):  # what was done stands, and what failed is about to say so itself
             audit.record(
                 target.bucket, command=command, environment=target.environment, plan=plan, outcome=outcome,
-                started_at=began, details=told,
+                started_at=began, details={**(details or {}), **failure},
             )  # fmt: skip
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
-from scripts import audit, lease
-from scripts.errors import BadInput, Conflict, NotFound, OpsError
+from scripts import lease
+from scripts.errors import BadInput, Conflict, NotFound
 from scripts.lease import Seen
 from scripts.plan import Action, Change, Plan
+from scripts.service import changing
 from scripts.service.steps import Talk
 from scripts.service.target import Target
 from scripts.service.upkeep import Done, Work
@@ -111,16 +111,12 @@ class Release(Work):
         return Done(f"{self._name}: " + ("released" if result["changed"] else "is free"), fields, result)
 
     def _release(self) -> None:
-        began, outcome = datetime.now(UTC), "failed"
-        try:
-            lease.give_back(self.target.bucket, self._name, self.lock.seen)
-            outcome = "changed"
-        except Conflict as error:
-            text = f"lease {self._name} changed since it was looked at: its holder lives, or another command took it"
-            raise Conflict(text, f"Look again: ./dev invoke lock.status --env {self._settings.environment}") from error
-        finally:
-            with contextlib.suppress(OpsError):
-                audit.record(
-                    self.target.bucket, command="lock.release", environment=self._settings.environment, plan=self.plan,
-                    outcome=outcome, started_at=began, details={"lease": self._name, "holder": self.lock.holder},
-                )  # fmt: skip
+        details = {"lease": self._name, "holder": self.lock.holder}
+        with changing.recorded(self.target, "lock.release", self.plan, details):
+            try:
+                lease.give_back(self.target.bucket, self._name, self.lock.seen)
+            except Conflict as error:
+                why = "its holder lives, or another command took it"
+                text = f"lease {self._name} changed since it was looked at: {why}"
+                look = f"Look again: ./dev invoke lock.status --env {self._settings.environment}"
+                raise Conflict(text, look) from error

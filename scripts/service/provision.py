@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
-from scripts import audit
-from scripts.errors import OpsError, Refused
+from scripts.errors import Refused
 from scripts.plan import Action, Change, Plan
-from scripts.service import ownership, target
+from scripts.service import changing, ownership, target
 from scripts.service.steps import Talk
 from scripts.service.target import Target
 from scripts.settings.model import Settings
@@ -31,22 +28,13 @@ def provision(settings: Settings, service: str, talk: Talk, *, dry_run: bool = F
     plan = _plan(reached)
     if dry_run or plan.empty:
         return plan
-    began = datetime.now(UTC)
     ownership.make_bucket(reached)
     purpose = f"provision {reached.name} on {settings.environment}"
-    with ownership.exclusive(reached, reached.lease_name, purpose):
-        outcome = "failed"
-        try:
-            for change in plan.changes:
-                talk.note(change.line())
-                _make(reached, change)
-            outcome = "changed"
-        finally:
-            with contextlib.suppress(OpsError):
-                audit.record(
-                    reached.bucket, command="local.provision", environment=settings.environment, plan=plan,
-                    outcome=outcome, started_at=began,
-                )  # fmt: skip
+    lease = ownership.exclusive(reached, reached.lease_name, purpose)
+    with lease, changing.recorded(reached, "local.provision", plan):
+        for change in plan.changes:
+            talk.note(change.line())
+            _make(reached, change)
     return plan
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Callable
 
-from scripts import audit
 from scripts.cloud.scheduler import Schedule, Scheduler
-from scripts.errors import NotFound, OpsError
+from scripts.errors import NotFound
 from scripts.plan import Action, Change, Plan
-from scripts.service import ownership, target
+from scripts.service import changing, ownership, target
 from scripts.service.target import Target
 from scripts.settings.model import Settings
 
@@ -36,7 +33,9 @@ def act(settings: Settings, verb: str) -> Schedule:
     todo = _plan(before, verb)
     if verb not in verbs or todo.empty:
         return before
-    with _recorded(reached, verb, todo):
+    command = f"schedule.{verb}"
+    lease = ownership.exclusive(reached, f"schedule-{reached.job_name}", command)
+    with lease, changing.recorded(reached, command, todo):
         return verbs[verb](before.name)
 
 
@@ -68,18 +67,3 @@ def _found(reached: Target, scheduler: Scheduler) -> Schedule:
         text = f"schedule {name} does not exist on {reached.cloud.name}"
         raise NotFound(text, reached.cloud.provisioning(reached.environment))
     return found
-
-
-@contextlib.contextmanager
-def _recorded(reached: Target, verb: str, todo: Plan) -> Iterator[None]:
-    began, outcome = datetime.now(UTC), "failed"
-    with ownership.exclusive(reached, f"schedule-{reached.job_name}", f"schedule.{verb}"):
-        try:
-            yield
-            outcome = "changed"
-        finally:
-            with contextlib.suppress(OpsError):
-                audit.record(
-                    reached.bucket, command=f"schedule.{verb}", environment=reached.environment, plan=todo,
-                    outcome=outcome, started_at=began,
-                )  # fmt: skip
