@@ -41,9 +41,7 @@ class Accounts:
             Route("DELETE", _ACCOUNT, self._delete, f"{_OP}.delete"),
             Route("POST", f"{_ACCOUNT}:enable", self._enable, f"{_OP}.enable"),
             Route("POST", f"{_ACCOUNT}:disable", self._disable, f"{_OP}.disable"),
-            Route("POST", f"{_ACCOUNT}:getIamPolicy", self._get_policy, f"{_OP}.getIamPolicy"),
-            Route("POST", f"{_ACCOUNT}:setIamPolicy", self._set_policy, f"{_OP}.setIamPolicy"),
-            Route("POST", f"{_ACCOUNT}:testIamPermissions", self._test, f"{_OP}.testIamPermissions"),
+            *self._policies.routes(_ACCOUNT, _OP, lambda request: self._need(request)["name"], "POST"),
             *self._keys.routes(),
         ]
 
@@ -120,16 +118,6 @@ class Accounts:
         account = self._need(request)
         self._documents.save(account["name"], {**account, "disabled": True})
         return Response.of_json({})
-
-    async def _get_policy(self, request: Request) -> Response:
-        return self._policies.get(self._need(request)["name"])
-
-    async def _set_policy(self, request: Request) -> Response:
-        return await self._policies.set(self._need(request)["name"], request)
-
-    async def _test(self, request: Request) -> Response:
-        self._need(request)
-        return await self._policies.test(request)
 
 
 def _etag() -> str:

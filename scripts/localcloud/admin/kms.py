@@ -61,25 +61,8 @@ class Kms:
             Route("POST", f"{version}:restore", self._restore, f"{_VERSION_ID}.restore"),
             Route("GET", f"{version}/publicKey", self._public_key, f"{_VERSION_ID}.getPublicKey"),
             Route("POST", f"{version}:asymmetricSign", self._sign, f"{_VERSION_ID}.asymmetricSign"),
-            *self._policy_routes(f"{_RINGS}/{{ring}}", _RING_ID),
-            *self._policy_routes(f"{_KEYS}/{{key}}", _KEY_ID),
-        ]
-
-    def _policy_routes(self, resource: str, id: str) -> list[Route]:
-        async def read(request: Request) -> Response:
-            return self._policies.get(self._need(request)["name"])
-
-        async def write(request: Request) -> Response:
-            return await self._policies.set(self._need(request)["name"], request)
-
-        async def test(request: Request) -> Response:
-            self._need(request)
-            return await self._policies.test(request)
-
-        return [
-            Route("GET", f"{resource}:getIamPolicy", read, f"{id}.getIamPolicy"),
-            Route("POST", f"{resource}:setIamPolicy", write, f"{id}.setIamPolicy"),
-            Route("POST", f"{resource}:testIamPermissions", test, f"{id}.testIamPermissions"),
+            *self._policies.routes(f"{_RINGS}/{{ring}}", _RING_ID, lambda request: self._need(request)["name"]),
+            *self._policies.routes(f"{_KEYS}/{{key}}", _KEY_ID, lambda request: self._need(request)["name"]),
         ]
 
     def _need(self, request: Request) -> Document:

@@ -9,11 +9,12 @@ import json
 import re
 import secrets
 from base64 import b64encode
+from collections.abc import Callable
 from typing import Any
 
 from scripts.localcloud import schema
 from scripts.localcloud.context import Database
-from scripts.localcloud.web import ApiError, Request, Response
+from scripts.localcloud.web import ApiError, Request, Response, Route
 
 _TABLE = "CREATE TABLE IF NOT EXISTS admin_policies (name TEXT PRIMARY KEY, policy TEXT NOT NULL);"
 _MEMBER = re.compile(
@@ -33,12 +34,30 @@ class Policies:
         self._db = db
         self._db.script(_TABLE)
 
-    def get(self, name: str) -> Response:
-        """The policy of a resource; an empty one when none was set."""
-        return Response.of_json(self._read(name))
+    def routes(self, path: str, ids: str, name_of: Callable[[Request], str], read: str = "GET") -> list[Route]:
+        """Read, write and test the policy of the resources at a path; read is the HTTP method of the first.
 
-    async def set(self, name: str, request: Request) -> Response:
-        """Replace the policy of a resource. Raises ApiError 400, 409."""
+        ids: their place in Google's method ids. name_of tells the full name, or raises ApiError 404.
+        """
+
+        async def get(request: Request) -> Response:
+            return Response.of_json(self._read(name_of(request)))
+
+        async def replace(request: Request) -> Response:
+            return await self._replace(name_of(request), request)
+
+        async def test(request: Request) -> Response:
+            name_of(request)
+            return await _test(request)
+
+        return [
+            Route(read, f"{path}:getIamPolicy", get, f"{ids}.getIamPolicy"),
+            Route("POST", f"{path}:setIamPolicy", replace, f"{ids}.setIamPolicy"),
+            Route("POST", f"{path}:testIamPermissions", test, f"{ids}.testIamPermissions"),
+        ]
+
+    async def _replace(self, name: str, request: Request) -> Response:
+        """An empty policy counts where none was set. Raises ApiError 400, 409."""
         body = schema.without_nulls(await request.json_object())
         schema.check("cloudresourcemanager.v1", "SetIamPolicyRequest", body, "request")
         given = body.get("policy")
@@ -60,13 +79,6 @@ class Policies:
         self._db.run("INSERT OR REPLACE INTO admin_policies (name, policy) VALUES (?, ?)", name, json.dumps(policy))
         return Response.of_json(policy)
 
-    async def test(self, request: Request) -> Response:
-        """Everything that is asked for is allowed. Raises ApiError 400."""
-        asked = (await request.json_object()).get("permissions") or []
-        if not isinstance(asked, list) or not all(isinstance(each, str) and "*" not in each for each in asked):
-            raise ApiError(400, "permissions: expected a list of names without wildcards.")
-        return Response.of_json({"permissions": asked} if asked else {})
-
     def forget(self, name: str) -> None:
         """The resource is gone, with all that lie under it."""
         self._db.run(
@@ -76,6 +88,14 @@ class Policies:
     def _read(self, name: str) -> dict[str, Any]:
         row = self._db.row("SELECT policy FROM admin_policies WHERE name = ?", name)
         return json.loads(row["policy"]) if row else {"version": 1, "etag": _UNSET_ETAG}
+
+
+async def _test(request: Request) -> Response:
+    """Everything that is asked for is allowed. Raises ApiError 400."""
+    asked = (await request.json_object()).get("permissions") or []
+    if not isinstance(asked, list) or not all(isinstance(each, str) and "*" not in each for each in asked):
+        raise ApiError(400, "permissions: expected a list of names without wildcards.")
+    return Response.of_json({"permissions": asked} if asked else {})
 
 
 def _version(given: dict[str, Any], bindings: list[dict[str, Any]]) -> int:

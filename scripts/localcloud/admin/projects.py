@@ -38,21 +38,12 @@ class Projects:
         ancestry = "cloudresourcemanager.projects.getAncestry"
         routes.append(Route("POST", "/v1/projects/{project}:getAncestry", self._ancestry, ancestry))
         for version in ("v1", "v3"):
-            project = f"/{version}/projects/{{project}}"
-            routes += [
-                Route(
-                    "POST", f"{project}:getIamPolicy", self._get_policy, "cloudresourcemanager.projects.getIamPolicy"
-                ),
-                Route(
-                    "POST", f"{project}:setIamPolicy", self._set_policy, "cloudresourcemanager.projects.setIamPolicy"
-                ),
-                Route(
-                    "POST",
-                    f"{project}:testIamPermissions",
-                    self._test,
-                    "cloudresourcemanager.projects.testIamPermissions",
-                ),
-            ]
+            routes += self._policies.routes(
+                f"/{version}/projects/{{project}}",
+                "cloudresourcemanager.projects",
+                lambda request: f"projects/{self._need(request)['projectId']}",
+                "POST",
+            )
         return routes
 
     def _need(self, request: Request) -> Document:
@@ -85,16 +76,6 @@ class Projects:
         """A project here is in no folder."""
         resource = {"type": "project", "id": self._need(request)["projectId"]}
         return Response.of_json({"ancestor": [{"resourceId": resource}]})
-
-    async def _get_policy(self, request: Request) -> Response:
-        return self._policies.get(f"projects/{self._need(request)['projectId']}")
-
-    async def _set_policy(self, request: Request) -> Response:
-        return await self._policies.set(f"projects/{self._need(request)['projectId']}", request)
-
-    async def _test(self, request: Request) -> Response:
-        self._need(request)
-        return await self._policies.test(request)
 
     async def _locations(self, request: Request) -> Response:
         found = [_place(request.params["project"], each) for each in _LOCATIONS]

@@ -47,9 +47,7 @@ class SecretManager:
             Route("POST", f"{_VERSION}:enable", self._enable, f"{_OP}.versions.enable"),
             Route("POST", f"{_VERSION}:disable", self._disable, f"{_OP}.versions.disable"),
             Route("POST", f"{_VERSION}:destroy", self._destroy, f"{_OP}.versions.destroy"),
-            Route("GET", f"{_SECRET}:getIamPolicy", self._get_policy, f"{_OP}.getIamPolicy"),
-            Route("POST", f"{_SECRET}:setIamPolicy", self._set_policy, f"{_OP}.setIamPolicy"),
-            Route("POST", f"{_SECRET}:testIamPermissions", self._test, f"{_OP}.testIamPermissions"),
+            *self._policies.routes(_SECRET, _OP, lambda request: self._need(request)["name"]),
         ]
 
     def _need(self, request: Request) -> Document:
@@ -153,16 +151,6 @@ class SecretManager:
             self._vault.remove(version["name"])
             changed["destroyTime"] = self._context.now()
         return Response.of_json(self._documents.save(version["name"], changed))
-
-    async def _get_policy(self, request: Request) -> Response:
-        return self._policies.get(self._need(request)["name"])
-
-    async def _set_policy(self, request: Request) -> Response:
-        return await self._policies.set(self._need(request)["name"], request)
-
-    async def _test(self, request: Request) -> Response:
-        self._need(request)
-        return await self._policies.test(request)
 
 
 def _shown(secret: Document) -> Document:

@@ -9,7 +9,7 @@ from scripts.localcloud.admin.policies import Policies
 from scripts.localcloud.context import Context
 from scripts.localcloud.run import places
 from scripts.localcloud.run.store import Store
-from scripts.localcloud.web import Request, Response, Route
+from scripts.localcloud.web import Request, Route
 
 _PLACES = ("/v1/projects/{project}/locations/{location}", "/v2/projects/{project}/locations/{location}")
 _IDS = "run.projects.locations"
@@ -25,24 +25,8 @@ class Regions:
 
     def routes(self) -> list[Route]:
         """Get, set and test."""
-        found = []
-        for resource, ids in ((f"{place}/{kind}/{{name}}", f"{_IDS}.{kind}") for place in _PLACES for kind in _KINDS):
-            found += [
-                Route("GET", f"{resource}:getIamPolicy", self._get, f"{ids}.getIamPolicy"),
-                Route("POST", f"{resource}:setIamPolicy", self._set, f"{ids}.setIamPolicy"),
-                Route("POST", f"{resource}:testIamPermissions", self._test, f"{ids}.testIamPermissions"),
-            ]
-        return found
-
-    async def _get(self, request: Request) -> Response:
-        return self._policies.get(self._named(request))
-
-    async def _set(self, request: Request) -> Response:
-        return await self._policies.set(self._named(request), request)
-
-    async def _test(self, request: Request) -> Response:
-        self._named(request)
-        return await self._policies.test(request)
+        resources = [(f"{place}/{kind}/{{name}}", f"{_IDS}.{kind}") for place in _PLACES for kind in _KINDS]
+        return [each for path, ids in resources for each in self._policies.routes(path, ids, self._named)]
 
     def _named(self, request: Request) -> str:
         """What the policy of a service or job is kept by: one made anew has another. Raises ApiError 404."""
