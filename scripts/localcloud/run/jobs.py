@@ -59,27 +59,14 @@ class Jobs:
             Route("GET", f"{_BASE}/tasks/{{name}}", self._get_task, "run.namespaces.tasks.get"),
         ]
 
-    def _project(self, request: Request, kind: str = "job") -> str:
-        project = self._store.project(request.params["namespace"])
-        places.check(request, project, kind)
-        return project
-
-    def _of_kind(self, kind: str, request: Request) -> list[Document]:
-        if places.elsewhere(request):
-            return []
-        return [each for _, each in self._store.all(kind, self._project(request))]
-
-    def _need(self, kind: str, request: Request) -> Document:
-        return self._store.need(kind, self._project(request, kind), request.params["name"])
-
     async def _list(self, request: Request) -> Response:
-        return Response.of_json(page("JobList", RUN, self._of_kind("job", request), request))
+        return Response.of_json(page("JobList", RUN, places.listed(self._store, request, "job"), request))
 
     async def _get(self, request: Request) -> Response:
-        return Response.of_json(self._need("job", request))
+        return Response.of_json(places.need(self._store, request, "job"))
 
     async def _create(self, request: Request) -> Response:
-        body, project = schema.without_nulls(await request.json_object()), self._project(request)
+        body, project = schema.without_nulls(await request.json_object()), places.project(self._store, request, "job")
         name = validation.job(body, None)
         self._store.check_namespace(body["metadata"], project)
         if self._store.get("job", project, name) is not None:
@@ -116,7 +103,7 @@ class Jobs:
 
     async def _replace(self, request: Request) -> Response:
         body = schema.without_nulls(await request.json_object())
-        project, name = self._project(request), request.params["name"]
+        project, name = places.project(self._store, request, "job"), request.params["name"]
         old = self._store.need("job", project, name)
         validation.job(body, name)
         self._store.check_namespace(body["metadata"], project)
@@ -139,19 +126,19 @@ class Jobs:
         return Response.of_json(job)
 
     async def _delete(self, request: Request) -> Response:
-        project, name = self._project(request), request.params["name"]
+        project, name = places.project(self._store, request, "job"), request.params["name"]
         self._store.need("job", project, name)
         if dry_run(request):
-            return _success(name)
+            return places.deleted(request)
         for execution in self._store.labelled("execution", project, JOB_LABEL, name):
             await self._remove_execution(project, execution["metadata"]["name"])
         self._store.delete("job", project, name)
-        return _success(name)
+        return places.deleted(request)
 
     async def _run(self, request: Request) -> Response:
         body = schema.without_nulls(await request.json_object())
         schema.check("run.v1", "RunJobRequest", body, "run_job_request")
-        project, name = self._project(request), request.params["name"]
+        project, name = places.project(self._store, request, "job"), request.params["name"]
         return Response.of_json(self.start(project, name, body.get("overrides") or {}))
 
     def start(self, project: str, name: str, overrides: Document, dry_run: bool = False) -> Document:
@@ -204,17 +191,17 @@ class Jobs:
         return execution
 
     async def _list_executions(self, request: Request) -> Response:
-        newest_first = list(reversed(self._of_kind("execution", request)))
+        newest_first = list(reversed(places.listed(self._store, request, "execution")))
         return Response.of_json(page("ExecutionList", RUN, newest_first, request))
 
     async def _get_execution(self, request: Request) -> Response:
-        return Response.of_json(self._need("execution", request))
+        return Response.of_json(places.need(self._store, request, "execution"))
 
     async def _cancel(self, request: Request) -> Response:
         body = schema.without_nulls(await request.json_object())
         schema.check("run.v1", "CancelExecutionRequest", body, "cancel_execution_request")
-        await self.cancel(self._project(request), request.params["name"])
-        return Response.of_json(self._need("execution", request))
+        await self.cancel(places.project(self._store, request, "job"), request.params["name"])
+        return Response.of_json(places.need(self._store, request, "execution"))
 
     async def cancel(self, project: str, name: str) -> None:
         """Stop an execution; returns when it is marked as cancelled. Raises ApiError 400 for one that is over, 404."""
@@ -228,11 +215,11 @@ class Jobs:
         await self._executions.wait(project, name, limit_s)
 
     async def _delete_execution(self, request: Request) -> Response:
-        self._need("execution", request)
+        places.need(self._store, request, "execution")
         if dry_run(request):
-            return _success(request.params["name"])
-        await self._remove_execution(self._project(request), request.params["name"])
-        return _success(request.params["name"])
+            return places.deleted(request)
+        await self._remove_execution(places.project(self._store, request, "job"), request.params["name"])
+        return places.deleted(request)
 
     async def _remove_execution(self, project: str, name: str) -> None:
         await self._executions.cancel(project, name)
@@ -241,10 +228,10 @@ class Jobs:
         self._store.delete("execution", project, name)
 
     async def _list_tasks(self, request: Request) -> Response:
-        return Response.of_json(page("TaskList", RUN, self._of_kind("task", request), request))
+        return Response.of_json(page("TaskList", RUN, places.listed(self._store, request, "task"), request))
 
     async def _get_task(self, request: Request) -> Response:
-        return Response.of_json(self._need("task", request))
+        return Response.of_json(places.need(self._store, request, "task"))
 
 
 def _with_defaults(spec: Document) -> Document:
@@ -278,7 +265,3 @@ def _overridden(spec: Document, overrides: Document) -> Document:
         merged.update({each["name"]: each for each in override.get("env") or ()})
         container["env"] = list(merged.values())
     return changed
-
-
-def _success(name: str) -> Response:
-    return Response.of_json({"status": "Success", "details": {"name": name}})

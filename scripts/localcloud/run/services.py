@@ -59,24 +59,15 @@ class Services:
             Route("GET", f"{base}/configurations/{{name}}", self._get_configuration, f"{ids}.configurations.get"),
         ]
 
-    def _project(self, request: Request, kind: str = "service") -> str:
-        project = self._store.project(request.params["namespace"])
-        places.check(request, project, kind)
-        return project
-
-    def _all(self, request: Request, kind: str = "service") -> list[Document]:
-        if places.elsewhere(request):
-            return []
-        return [each for _, each in self._store.all(kind, self._project(request))]
-
     async def _list(self, request: Request) -> Response:
-        return Response.of_json(page("ServiceList", SERVING, self._all(request), request))
+        return Response.of_json(page("ServiceList", SERVING, places.listed(self._store, request, "service"), request))
 
     async def _get(self, request: Request) -> Response:
-        return Response.of_json(self._store.need("service", self._project(request), request.params["name"]))
+        return Response.of_json(places.need(self._store, request, "service"))
 
     async def _create(self, request: Request) -> Response:
-        body, project = schema.without_nulls(await request.json_object()), self._project(request)
+        body = schema.without_nulls(await request.json_object())
+        project = places.project(self._store, request, "service")
         name = validation.service(body, None)
         self._store.check_namespace(body["metadata"], project)
         if self._store.get("service", project, name) is not None:
@@ -96,7 +87,7 @@ class Services:
 
     async def _replace(self, request: Request) -> Response:
         body = schema.without_nulls(await request.json_object())
-        project, name = self._project(request), request.params["name"]
+        project, name = places.project(self._store, request, "service"), request.params["name"]
         old = self._store.need("service", project, name)
         validation.service(body, name)
         self._store.check_namespace(body["metadata"], project)
@@ -171,29 +162,27 @@ class Services:
                 )
 
     async def _delete(self, request: Request) -> Response:
-        project, name = self._project(request), request.params["name"]
+        project, name = places.project(self._store, request, "service"), request.params["name"]
         self._store.need("service", project, name)
         if dry_run(request):
-            return _success(name)
+            return places.deleted(request)
         self._controller.removed(project, name)
         with self._context.db.transaction():
             self._store.delete("service", project, name)
             for revision in self._store.labelled("revision", project, documents.SERVICE_LABEL, name):
                 self._store.delete("revision", project, revision["metadata"]["name"])
             self._store.release_slug(project, name)
-        return _success(name)
+        return places.deleted(request)
 
     async def _list_revisions(self, request: Request) -> Response:
-        newest_first = list(reversed(self._all(request, "revision")))
+        newest_first = list(reversed(places.listed(self._store, request, "revision")))
         return Response.of_json(page("RevisionList", SERVING, newest_first, request))
 
     async def _get_revision(self, request: Request) -> Response:
-        return Response.of_json(
-            self._store.need("revision", self._project(request, "revision"), request.params["name"])
-        )
+        return Response.of_json(places.need(self._store, request, "revision"))
 
     async def _delete_revision(self, request: Request) -> Response:
-        project, name = self._project(request, "revision"), request.params["name"]
+        project, name = places.project(self._store, request, "revision"), request.params["name"]
         revision = self._store.need("revision", project, name)
         service = self._store.get("service", project, revision["metadata"]["labels"][documents.SERVICE_LABEL])
         if service is not None:
@@ -206,27 +195,23 @@ class Services:
         if not dry_run(request):
             self._store.delete("revision", project, name)
             self._controller.forget_revision(project, name)
-        return _success(name)
+        return places.deleted(request)
 
     async def _list_routes(self, request: Request) -> Response:
-        found = [documents.route_of(each) for each in self._all(request)]
+        found = [documents.route_of(each) for each in places.listed(self._store, request, "service")]
         return Response.of_json(page("RouteList", SERVING, found, request))
 
     async def _get_route(self, request: Request) -> Response:
-        service = self._store.need("service", self._project(request), request.params["name"])
+        service = places.need(self._store, request, "service")
         return Response.of_json(documents.route_of(service))
 
     async def _list_configurations(self, request: Request) -> Response:
-        found = [documents.configuration_of(each) for each in self._all(request)]
+        found = [documents.configuration_of(each) for each in places.listed(self._store, request, "service")]
         return Response.of_json(page("ConfigurationList", SERVING, found, request))
 
     async def _get_configuration(self, request: Request) -> Response:
-        service = self._store.need("service", self._project(request), request.params["name"])
+        service = places.need(self._store, request, "service")
         return Response.of_json(documents.configuration_of(service))
-
-
-def _success(name: str) -> Response:
-    return Response.of_json({"status": "Success", "details": {"name": name}})
 
 
 def _with_defaults(spec: dict[str, Any]) -> Document:
