@@ -1,7 +1,6 @@
 """Errors that say what to do next, and the exit codes they carry.
 
 OpsError                 1    the command failed
-├── DifferenceFound      2    dry-run would change something, drift, degraded
 ├── Refused              3    confirmation missing, lock held, precondition, bad input
 │   ├── BadInput         3    a file or an argument: place, found, expected
 │   ├── NotFound         3    the thing named does not exist
@@ -50,12 +49,6 @@ class OpsError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}\n  {self.remedy}" if self.remedy else self.message
-
-
-class DifferenceFound(OpsError):
-    """Something differs from what was asked: a dry run would change it, it drifted, it is degraded."""
-
-    exit_code = ExitCode.DIFFERENCE
 
 
 class Refused(OpsError):

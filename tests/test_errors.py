@@ -11,7 +11,6 @@ from scripts import errors
     ("kind", "code"),
     [
         (errors.OpsError, 1),
-        (errors.DifferenceFound, 2),
         (errors.Refused, 3),
         (errors.BadInput, 3),
         (errors.NotFound, 3),

@@ -26,7 +26,6 @@ class Entry:
     severity: str
     message: str
     fields: Mapping[str, Any]
-    resource_type: str
     resource: Mapping[str, str]
     labels: Mapping[str, str]
     insert_id: str
@@ -158,7 +157,6 @@ def entry(body: Mapping[str, Any]) -> Entry:
         severity=str(body.get("severity", "DEFAULT")),
         message=str(message),
         fields=fields,
-        resource_type=str(resource.get("type", "")),
         resource=resource.get("labels", {}),
         labels=body.get("labels", {}),
         insert_id=str(body.get("insertId", "")),

@@ -91,14 +91,13 @@ class Revision:
 
 @dataclass(frozen=True)
 class Job:
-    """A job's definition; latest_execution is a name, or empty when it never ran."""
+    """A job's definition."""
 
     name: str
     generation: int
     resource_version: str
     ready: bool | None
     message: str
-    latest_execution: str
     body: Mapping[str, Any]
 
 
@@ -325,11 +324,10 @@ def revision(body: Mapping[str, Any]) -> Revision:
 
 def job_state(body: Mapping[str, Any]) -> Job:
     """A Job document as a value."""
-    meta, status = body.get("metadata", {}), body.get("status", {})
+    meta = body.get("metadata", {})
     ready, message = _condition(body, "Ready")
-    latest = status.get("latestCreatedExecution", {}).get("name", "")
     version = str(meta.get("resourceVersion", ""))
-    return Job(meta.get("name", ""), int(meta.get("generation", 0)), version, ready, message, latest, body)
+    return Job(meta.get("name", ""), int(meta.get("generation", 0)), version, ready, message, body)
 
 
 def execution(body: Mapping[str, Any]) -> Execution:

@@ -44,7 +44,6 @@ class Mount:
     """A mount that answered. empty: it lists no entry. read: the file that was read, empty when there is none yet."""
 
     path: Path
-    mount_point: bool
     empty: bool
     read: str
 
@@ -90,7 +89,7 @@ def _look(path: Path, bucket: str) -> Mount:
     if not is_folder:
         message = f"{path} is not a folder (expected the mounted bucket {bucket})"
         raise Unreachable(message, _remedy(_YAML, path, bucket))
-    return Mount(path, path.is_mount(), not entries, _read_one(path, entries, bucket))
+    return Mount(path, not entries, _read_one(path, entries, bucket))
 
 
 def _names(folder: Path) -> list[str]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from scripts.models.outcome import SyncResult
     from scripts.models.progress import Pace
 
-SUCCEEDED, FAILED, DONE = "model sync succeeded", "model sync failed", "model sync task done"
+SUCCEEDED, DONE = "model sync succeeded", "model sync task done"
 
 
 def run(runtime: Runtime, environ: MutableMapping[str, str], began: float) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import json
 import logging
 import os
 import re
@@ -249,8 +248,3 @@ def _header_value(value: str) -> bytes:
         return value.encode("latin-1")
     except UnicodeEncodeError:
         return value.encode("utf-8", errors="replace")
-
-
-def dump(value: Any) -> str:
-    """JSON for people: indented, keys as given."""
-    return json.dumps(value, indent=2, ensure_ascii=False)

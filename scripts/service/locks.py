@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -60,12 +59,6 @@ def _lock(name: str, at: Seen, now: datetime) -> Lock:
     host, _, owner = holder.owner.partition(":")
     state = "held" if holder.alive(now) else "expired"
     return Lock(name, state, owner, host, holder.purpose, holder.expires_at, at)
-
-
-def summary(locks: Sequence[Lock]) -> str:
-    """One line: who works now."""
-    held = [lock for lock in locks if lock.state == "held"]
-    return "; ".join(f"{lock.name} by {lock.holder}" for lock in held) or "none held"
 
 
 class Release(Work):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from scripts.errors import NotFound, Refused
+from scripts.errors import NotFound
 from scripts.settings import fields, project
 from scripts.settings.fields import Frozen, Whole, expect
 from scripts.settings.types import Kind, ModelSpec, OnMiss, Verify
@@ -280,13 +280,3 @@ class Settings(EnvironmentFile):
         """signing.key with a file's place made absolute, so that every process finds the same file; may be empty."""
         kind, _, path = self.signing.key.partition(":")
         return f"file:{project.resolve(path)}" if kind == "file" else self.signing.key
-
-    def require_signing_key(self) -> str:
-        """signing_key. Raises Refused when the environment names none."""
-        if not self.signing_key:
-            raise Refused(
-                f"environments/{self.environment}.yaml: signing.key is empty, so nothing can be signed here",
-                "Create a key with Terraform, write it to signing.key as gcpkms:projects/… and its public key to "
-                "signing.trusted_keys.",
-            )
-        return self.signing_key

@@ -69,7 +69,6 @@ class Runtime:
     execution: str = ""
     task_index: int = 0
     task_count: int = 1
-    task_attempt: int = 0
     endpoint: str | None = None
     instance_id: str = ""
     mount_mode: str = ""
@@ -161,7 +160,6 @@ def _platform(read: _Reader) -> dict[str, Any]:
         "execution": environ.get("CLOUD_RUN_EXECUTION", ""),
         "task_index": read.number("CLOUD_RUN_TASK_INDEX", 0),
         "task_count": read.number("CLOUD_RUN_TASK_COUNT", 1, least=1),
-        "task_attempt": read.number("CLOUD_RUN_TASK_ATTEMPT", 0),
         "endpoint": environ.get("MODELSHELF_ENDPOINT") or None,
         "instance_id": environ.get("MODELSHELF_INSTANCE_ID", ""),
         "mount_mode": environ.get("MODELSHELF_MOUNT_MODE", ""),

@@ -14,7 +14,7 @@ from tests.service.conftest import Make
 
 
 def entry(message: str = "model sync under way", **fields: Any) -> Entry:
-    return Entry("2026-11-30T02:00:00Z", "INFO", message, fields, "cloud_run_job", {}, {}, "")
+    return Entry("2026-11-30T02:00:00Z", "INFO", message, fields, {}, {}, "")
 
 
 def under_way(done: int, task: int | None = None, left_s: float = 3.0) -> Entry:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.errors import BadInput, ExitCode, NotFound, Refused
+from scripts.errors import BadInput, ExitCode, NotFound
 from scripts.settings import load as loading
 from scripts.settings.keys import key_id
 from scripts.settings.load import default_environment, environments, load
@@ -118,7 +118,7 @@ def test_a_rehearsal_takes_models_and_keys_of_local(monkeypatch: pytest.MonkeyPa
     assert (local.endpoint, local.rehearsal) == ("http://127.0.0.1:8085", False)
     assert (staging.models, staging.signing) == (local.models, local.signing)
     assert staging.cache.bucket == "tabular-model-cache-staging"
-    assert staging.require_signing_key() == f"file:{tmp_path}/keys/signing.pem"
+    assert staging.signing_key == f"file:{tmp_path}/keys/signing.pem"
 
 
 @pytest.mark.parametrize("text", ["127.0.0.1:8085", "ftp://x", "http://", "http://a b", "http://x/y"])
@@ -126,12 +126,6 @@ def test_an_endpoint_that_is_no_address(monkeypatch: pytest.MonkeyPatch, text: s
     monkeypatch.setenv("MODELSHELF_ENDPOINT", text)
     with pytest.raises(BadInput, match=r"MODELSHELF_ENDPOINT: found .* expected http, a loopback host"):
         load("staging")
-
-
-def test_without_a_signing_key_the_remedy_is_told() -> None:
-    with pytest.raises(Refused, match=r"prod\.yaml: signing\.key is empty") as error:
-        load("prod").require_signing_key()
-    assert "gcpkms:" in error.value.remedy
 
 
 def test_an_unknown_service_is_refused() -> None:
@@ -277,7 +271,7 @@ def test_inline_keys(folder: Path) -> None:
     text = spoiled("  trusted_keys: []", entry, spoiled('  key: ""', f"  key: {KMS}"))
     (folder / "staging.yaml").write_text(text, encoding="utf-8")
     settings = load("staging", folder)
-    assert (settings.signing_key, settings.require_signing_key()) == (KMS, KMS)
+    assert settings.signing_key == KMS
     wrong = refused(folder, text.replace(key_id(EC_PEM), "f" * 64))
     assert f"trusted_keys[0].key_id: found '{'f' * 64}', expected {key_id(EC_PEM)}" in wrong[0]
     private = refused(folder, text.replace("PUBLIC KEY", "PRIVATE KEY"))

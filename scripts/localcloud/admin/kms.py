@@ -27,7 +27,7 @@ _RING_ID = "cloudkms.projects.locations.keyRings"
 _KEY_ID = "cloudkms.projects.locations.keyRings.cryptoKeys"
 _VERSION_ID = "cloudkms.projects.locations.keyRings.cryptoKeys.cryptoKeyVersions"
 _ID = r"[A-Za-z0-9_-]{1,63}"
-_SYMMETRIC, _SIGNING = "ENCRYPT_DECRYPT", "ASYMMETRIC_SIGN"
+_SYMMETRIC = "ENCRYPT_DECRYPT"
 _KEPT_S = 30 * 86400
 
 

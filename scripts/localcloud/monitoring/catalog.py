@@ -11,7 +11,7 @@ from scripts.localcloud.monitoring import instances, requests
 
 _CODE = (("response_code", "Response code of a request."), ("response_code_class", "Class of the response code."))
 _REVISION, _JOB, _BUCKET = "cloud_run_revision", "cloud_run_job", "gcs_bucket"
-_RUN, _STORAGE = "run.googleapis.com", "storage.googleapis.com"
+_STORAGE = "storage.googleapis.com"
 
 # type: (kind, value type, unit, display name, resource, labels)
 _METRICS: dict[str, tuple[str, str, str, str, str, tuple[tuple[str, str], ...]]] = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,18 +127,6 @@ class Distribution:
             shown |= {"mean": mean, "sumOfSquaredDeviation": max(self.squares - count * mean * mean, 0.0)}
             shown["bucketCounts"] = [str(self.counts.get(number, 0)) for number in range(most + 1)]
         return shown
-
-
-def of_values(buckets: Buckets, values: Iterable[float]) -> Distribution:
-    """The distribution of some values."""
-    counts: dict[int, int] = {}
-    total = squares = 0.0
-    for value in values:
-        number = buckets.index(value)
-        counts[number] = counts.get(number, 0) + 1
-        total += value
-        squares += value * value
-    return Distribution(buckets, counts, total, squares)
 
 
 def merged(parts: Sequence[Distribution]) -> Distribution:

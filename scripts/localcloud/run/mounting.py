@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,6 @@ from scripts.localcloud.storage.events import TOPIC, ObjectEvent, StoredObject
 if TYPE_CHECKING:
     import subprocess
 
-log = logging.getLogger("localcloud")
 UNHURRIED: dict[str, Any] = {"bandwidth_bytes_s": None, "latency_ms": 0.0}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -27,8 +26,6 @@ from scripts.localcloud.run.services import Services
 from scripts.localcloud.run.store import Store
 from scripts.localcloud.run.v2 import V2
 from scripts.localcloud.web import Handler, Route
-
-log = logging.getLogger("localcloud")
 
 
 class Entries(Protocol):

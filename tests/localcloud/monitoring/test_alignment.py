@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from scripts.localcloud.monitoring.alignment import again, aggregated, problem
-from scripts.localcloud.monitoring.distributions import linear, of_values
+from scripts.localcloud.monitoring.distributions import linear
 from scripts.localcloud.monitoring.series import DELTA, GAUGE, Aggregation, Sample, Series, written
+from tests.localcloud.monitoring.test_distributions import of_values
 
 HOUR = 3600.0
 T = 1_000_000 * 60.0

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
 from scripts.localcloud.monitoring.distributions import (
     BadBuckets,
+    Buckets,
+    Distribution,
     explicit,
     exponential,
     linear,
     merged,
     of_options,
-    of_values,
 )
+
+
+def of_values(buckets: Buckets, values: Iterable[float]) -> Distribution:
+    """The distribution of some values."""
+    counts: dict[int, int] = {}
+    total = squares = 0.0
+    for value in values:
+        number = buckets.index(value)
+        counts[number] = counts.get(number, 0) + 1
+        total += value
+        squares += value * value
+    return Distribution(buckets, counts, total, squares)
 
 
 def test_values_fall_into_their_buckets() -> None:

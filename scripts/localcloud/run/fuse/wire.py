@@ -50,7 +50,6 @@ _WRITE_OUT = struct.Struct("<II")
 _STATFS = struct.Struct("<5Q4I24x")
 _ENTRY_OF_FOLDER = struct.Struct("<QQII")
 _NOTIFY = struct.Struct("<Qqq")
-HEADER_BYTES = _IN.size
 
 
 class Refusal(Exception):
