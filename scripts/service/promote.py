@@ -101,7 +101,7 @@ class Promote(Work):
         steps, todo = Steps(talk), self.todo
         revision = standing_revision(self.todo.live)
         if not todo.plan.empty:
-            revision = _carry_out(self.source, self.target, todo, steps, self._min_age)
+            revision = _carry_out(self.source, self.target, todo, steps)
         version = todo.source.models.trusted.version
         fields = (
             ("image", todo.source.image),
@@ -168,7 +168,7 @@ def _promoted(found: Source, models: Promotion) -> dict[str, Any]:
     return {"reading": Reading(told), "decision": Decision(True, "match", trusted.version, serial)}
 
 
-def _carry_out(source: Target, to: Target, todo: Promoting, steps: Steps, min_age: timedelta) -> str:
+def _carry_out(source: Target, to: Target, todo: Promoting, steps: Steps) -> str:
     details: dict[str, Any] = {
         "from": source.environment, "source_revision": todo.source.revision, "image_digest": todo.source.digest,
         "manifest_version": todo.models.version, "load_test": todo.load_test,
@@ -178,7 +178,7 @@ def _carry_out(source: Target, to: Target, todo: Promoting, steps: Steps, min_ag
         ownership.make_key(to)
     with _alone(to), changing.noted(to, "promote", todo.plan, steps, details):
         with steps.step("models") as step:
-            active = _publish(source, to, todo, min_age, steps)
+            active = _publish(source, to, todo, steps)
             step.outcome = f"{todo.models.version} " + (f"active as serial {active.serial}" if active else "is active")
         try:
             report = deploy.deploy(
@@ -217,7 +217,7 @@ def _alone(to: Target) -> Iterator[None]:
         yield
 
 
-def _publish(source: Target, to: Target, todo: Promoting, min_age: timedelta, steps: Steps) -> Trusted | None:
+def _publish(source: Target, to: Target, todo: Promoting, steps: Steps) -> Trusted | None:
     """The models' part, under the target's publication lease. Raises Conflict when either side changed meanwhile."""
     if todo.models.plan().empty:
         return None

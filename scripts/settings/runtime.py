@@ -74,7 +74,6 @@ class Runtime:
     mount_mode: str = ""
     bind: str = "0.0.0.0"  # Cloud Run's container contract: every interface
     home: Path | None = None
-    tmpdir: Path | None = None
 
     @property
     def publishes(self) -> bool:
@@ -165,7 +164,6 @@ def _platform(read: _Reader) -> dict[str, Any]:
         "mount_mode": environ.get("MODELSHELF_MOUNT_MODE", ""),
         "bind": environ.get("MODELSHELF_BIND") or "0.0.0.0",
         "home": Path(environ["HOME"]) if environ.get("HOME") else None,
-        "tmpdir": Path(environ["TMPDIR"]) if environ.get("TMPDIR") else None,
     }
 
 

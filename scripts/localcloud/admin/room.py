@@ -25,7 +25,7 @@ class AdminRoom:
             Kms(context, self._documents, policies),
             SecretManager(context, self._documents, policies),
             Accounts(context, self._documents, policies),
-            ServiceUsage(context, self._documents),
+            ServiceUsage(self._documents),
             Projects(context, self._documents, policies),
         )
 

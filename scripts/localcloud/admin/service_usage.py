@@ -6,7 +6,6 @@ import re
 import zlib
 
 from scripts.localcloud.admin.documents import Document, Documents, body, page
-from scripts.localcloud.context import Context
 from scripts.localcloud.web import ApiError, Request, Response, Route
 
 _API = "serviceusage.v1"
@@ -38,7 +37,7 @@ KNOWN = {
 class ServiceUsage:
     """The routes of serviceusage.googleapis.com. Operations are done when they are answered."""
 
-    def __init__(self, context: Context, documents: Documents) -> None:
+    def __init__(self, documents: Documents) -> None:
         self._documents = documents
 
     def routes(self) -> list[Route]:

@@ -57,7 +57,7 @@ def parse(text: str) -> Filter:
         return Filter(lambda entry: True, ())
     parser = _Parser(found, len(text))
     required: list[Comparison] = []
-    predicate = parser.joined(lambda: parser.term(required), required)
+    predicate = parser.joined(parser.term, required)
     if parser.here is not None:
         raise FilterError(f"Unexpected {parser.here.text!r}", parser.here.position)
     return Filter(predicate, tuple(required))
@@ -93,7 +93,7 @@ class _Parser:
             required.append(terms[0])
         return terms[0]
 
-    def term(self, required: list[Comparison] | None = None) -> Predicate:
+    def term(self) -> Predicate:
         """A test, a negation, or a filter in parentheses."""
         return self._negated(self.term, self._test)
 
