@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scripts.cloud.run import Job, ServiceState
+from scripts.errors import NotFound
 from scripts.models import gate
 from scripts.models.gate import Look
 from scripts.models.statements import Reading
@@ -44,17 +45,26 @@ def look(target: Target) -> Live:
     there = target.bucket.exists()
     schedule = target.settings.sync.schedule_name
     trusted_keys = ownership.trusted_keys(target)
-    job, service = target.run.get_job(target.job_name), target.run.get_service(target.name)
+    job, live = target.run.get_job(target.job_name), target.run.get_service(target.name)
     foundation = Foundation(
         bucket=there,
         job=job is not None,
-        service=service is not None,
+        service=live is not None,
         schedule=ownership.provides(target) and target.cloud.scheduler().get(schedule) is not None,
         signing=ownership.can_sign(target),
         trusted_keys=trusted_keys,
     )
-    lowest = floor(target, service)
-    return Live(foundation, job, service, lowest, models(target, lowest) if there else nothing(target))
+    lowest = floor(target, live)
+    return Live(foundation, job, live, lowest, models(target, lowest) if there else nothing(target))
+
+
+def service(target: Target) -> ServiceState:
+    """The service as it is. Raises NotFound when it does not exist."""
+    found = target.run.get_service(target.name)
+    if found is None:
+        text = f"service {target.name} does not exist in {target.environment} ({target.cloud.name})"
+        raise NotFound(text, f"Run: ./dev invoke deploy --env {target.environment}")
+    return found
 
 
 def floor(target: Target, service: ServiceState | None) -> int:

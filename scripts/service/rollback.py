@@ -20,7 +20,7 @@ from scripts.errors import BadInput, GateFailed, NotFound, Refused
 from scripts.models import layout, shelf
 from scripts.models.revisions import VERSION_NOTE
 from scripts.plan import Action, Change, Plan
-from scripts.service import apply, changing, hooks, planning, probe, readiness, routing
+from scripts.service import apply, changing, hooks, observe, planning, probe, readiness, routing
 from scripts.service.served import History
 from scripts.service.steps import Step, Steps, Talk
 from scripts.service.target import Target
@@ -61,10 +61,7 @@ def decide(target: Target, to: str, *, models: str = "") -> Reverting:
     models: the version that is made active along with it. Raises NotFound (no service, no such revision, none that
     served), Refused when its models are gone from the bucket.
     """
-    state = target.run.get_service(target.name)
-    if state is None:
-        text = f"service {target.name} does not exist on {target.cloud.name}"
-        raise NotFound(text, f"Run: ./dev invoke deploy --env {target.environment}")
+    state = observe.service(target)
     revisions = target.run.list_revisions(target.name)
     current = next((item.name for item in revisions if state.percent(item.name)), "")
     history = History(target, state)

@@ -14,7 +14,7 @@ from typing import Any
 
 from scripts.cloud.retry import delays
 from scripts.cloud.run import ServiceState
-from scripts.errors import SYNC, BadInput, Conflict, NotFound, Refused
+from scripts.errors import SYNC, BadInput, Conflict, Refused
 from scripts.models import gate
 from scripts.plan import Action, Change, Plan
 from scripts.service import apply, changing, observe, planning, probe, readiness, routing
@@ -50,10 +50,7 @@ class Toggling:
 def decide(target: Target, on: bool) -> Toggling:
     """Look at what serves. Raises NotFound without a service, Refused where traffic is split, and for `on` where
     instances would have nothing verified to serve or no mount to serve it from."""
-    state = target.run.get_service(target.name)
-    if state is None:
-        text = f"service {target.name} does not exist on {target.cloud.name}"
-        raise NotFound(text, f"Run: ./dev invoke deploy --env {target.environment}")
+    state = observe.service(target)
     shares = routing.serving(state)
     if len(shares) > 1:
         text = f"the traffic of {target.name} is split: {routing.told(shares)}"

@@ -10,7 +10,7 @@ from typing import Any
 from scripts import audit
 from scripts.cloud.instances import Instance
 from scripts.cloud.run import Revision, ServiceState
-from scripts.errors import NotFound, OpsError, Refused
+from scripts.errors import OpsError, Refused
 from scripts.models import promotion
 from scripts.models.promotion import Verified
 from scripts.service import instances, observe, ownership, probe, routing
@@ -45,11 +45,7 @@ class Source:
 
 def look(target: Target) -> Source:
     """What the source serves now. Raises NotFound without a service, Refused where it is not one verified whole."""
-    state = target.run.get_service(target.name)
-    env = target.environment
-    if state is None:
-        text = f"service {target.name} does not exist in {env} ({target.cloud.name})"
-        raise NotFound(text, f"Run: ./dev invoke deploy --env {env}")
+    state, env = observe.service(target), target.environment
     shares = routing.serving(state)
     revision = routing.most(shares)
     if state.percent(revision) != 100:
