@@ -1,8 +1,9 @@
-"""A bucket of a test's own, and the same one through a proxy that loses, cuts or refuses what it is told to."""
+"""A project and a bucket of a test's own, and that bucket through a proxy that loses, cuts or refuses what it shall."""
 
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,12 @@ import pytest
 from scripts.cloud.storage import Bucket, open_bucket
 from tests.cloud.proxy import Proxy, troubled
 from tests.conftest import StandIn
+
+
+@pytest.fixture
+def project() -> str:
+    """A project of the test's own: names in it meet nobody else's."""
+    return f"test-{secrets.token_hex(4)}"
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,11 +16,6 @@ from scripts.cloud.connect import Cloud
 from scripts.cloud.logs import LogsClient
 from scripts.errors import Unreachable
 from tests.conftest import StandIn
-
-
-@pytest.fixture
-def project() -> str:
-    return f"test-{secrets.token_hex(4)}"
 
 
 @pytest.fixture

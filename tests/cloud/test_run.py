@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import Any
 
 import pytest
@@ -15,12 +14,6 @@ from tests.cloud.proxy import Trouble, troubled
 from tests.conftest import StandIn
 
 HELLO = "us-docker.pkg.dev/cloudrun/container/hello"
-
-
-@pytest.fixture
-def project() -> str:
-    """A project of the test's own: names in it meet nobody else's."""
-    return f"test-{secrets.token_hex(4)}"
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-
 import pytest
 
 from scripts.cloud.connect import Cloud
@@ -13,11 +11,6 @@ from tests.conftest import StandIn
 
 pytestmark = pytest.mark.process
 ACCOUNT = "sync@project-a.iam.gserviceaccount.com"
-
-
-@pytest.fixture
-def project() -> str:
-    return f"test-{secrets.token_hex(4)}"
 
 
 @pytest.fixture
