@@ -139,11 +139,11 @@ class Copying:
         chosen.update({**keys(request), **access.of_object(self._store.bucket(bucket), request.query, destination)})
         chosen["componentCount"] = sum(int(source.fields.get("componentCount", 1)) for source in sources)
         with ExitStack() as opened:
-            descriptors = [self._store.open(source) for source in sources]
-            for descriptor in descriptors:
+            bodies = [(self._store.open(source), source.size_bytes, source.crc32c) for source in sources]
+            for descriptor, _, _ in bodies:
                 opened.callback(os.close, descriptor)
-            async with self._store.bodies.receive(md5=False) as sink:
-                await sink.append_files(descriptors)
+            async with self._store.bodies.receive(md5="never") as sink:
+                await sink.append_bodies(bodies)
                 made = await sink.finish()
                 with self._store.changing():
                     record = self._store.create(bucket, name, made, chosen, conditions)
@@ -167,7 +167,7 @@ class Copying:
         for entry in listed:
             if not isinstance(entry, dict):
                 raise ApiError(400, "Invalid value for sourceObjects", "invalid")
-            record = self._store.find(bucket, check_object(entry.get("name")), integer(entry, "generation"))
+            record = self._store.find(bucket, check_object(entry.get("name")), integer(entry, "generation"), hashed=False)
             wanted = entry.get("objectPreconditions") or {}
             if not isinstance(wanted, dict):
                 raise ApiError(400, "Invalid value for objectPreconditions", "invalid")

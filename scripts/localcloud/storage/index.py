@@ -162,6 +162,11 @@ class Index:
         """Insert or replace a generation's row."""
         self._db.run(f"INSERT OR REPLACE INTO storage_objects VALUES ({'?, ' * 12}?)", *columns(record))
 
+    def note_md5(self, body: str, md5: str) -> None:
+        """The MD5 of a body that went without one so far, for all generations that have it."""
+        for table in ("storage_objects", "storage_soft_deleted"):
+            self._db.run(f"UPDATE {table} SET md5 = ? WHERE body = ?", md5, body)
+
     def drop(self, record: Record) -> None:
         """Delete a generation's row."""
         sql = "DELETE FROM storage_objects WHERE bucket = ? AND name = ? AND generation = ?"

@@ -11,7 +11,7 @@ from typing import Any
 
 from scripts.localcloud.context import Context
 from scripts.localcloud.storage import retention
-from scripts.localcloud.storage.bodies import Bodies, Body
+from scripts.localcloud.storage.bodies import LATER, Bodies, Body
 from scripts.localcloud.storage.conditions import Conditions
 from scripts.localcloud.storage.events import TOPIC, EventKind, ObjectEvent
 from scripts.localcloud.storage.index import Index
@@ -103,14 +103,27 @@ class Store:
 
     # Objects
 
-    def find(self, bucket: str, name: str, generation: int | None = None) -> Record:
-        """The live or the given generation. Raises ApiError 404."""
+    def find(self, bucket: str, name: str, generation: int | None = None, *, hashed: bool = True) -> Record:
+        """The live or the given generation; hashed=False: its MD5 may be LATER. Raises ApiError 404."""
         found = self.index.find(bucket, name, generation)
         if found is None:
             self.bucket(bucket)
             shown = f"{bucket}/{name}" + (f"#{generation}" if generation is not None else "")
             raise ApiError(404, f"No such object: {shown}", "notFound")
-        return found
+        return self.hashed(found) if hashed else found
+
+    def there(self, bucket: str, name: str) -> Record | None:
+        """The live generation, if there is one."""
+        found = self.index.find(bucket, name)
+        return self.hashed(found) if found is not None else None
+
+    def hashed(self, record: Record) -> Record:
+        """A generation with its MD5, computed now if nobody has asked for it before."""
+        if record.md5 != LATER:
+            return record
+        md5 = self.bodies.md5_of(record.body)
+        self.index.note_md5(record.body, md5)
+        return replace(record, md5=md5)
 
     def check(self, bucket: str, name: str, conditions: Conditions) -> Bucket:
         """Whether an object may be written here now. Raises ApiError 404 (bucket), 403 (hold, retention) or 412."""
@@ -158,7 +171,7 @@ class Store:
         Raises ApiError 404, 403 (hold, retention) or 412.
         """
         with self.changing() as changes:
-            record = self.find(bucket, name, generation)
+            record = self.find(bucket, name, generation, hashed=False)
             conditions.check(record.generation, record.metageneration, record.etag)
             where = self.bucket(bucket)
             archiving = where.versioned and generation is None
@@ -203,7 +216,7 @@ class Store:
         if found is None:
             self.bucket(bucket)
             raise ApiError(404, f"No such object: {bucket}/{name}#{generation}", "notFound")
-        return found
+        return self.hashed(found)
 
     def restore(self, gone: Record, conditions: Conditions) -> Record:
         """Make a soft-deleted generation live again, as a new one. Raises ApiError 403 or 412."""

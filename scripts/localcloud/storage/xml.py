@@ -148,7 +148,7 @@ class Xml:
         return Response(headers=_made(record), content_type="text/html; charset=UTF-8")
 
     async def _put(self, request: Request) -> Response:
-        xml_conditions.for_change(self._store.index.find(request.params["bucket"], request.params["object"]), request)
+        xml_conditions.for_change(self._store.there(request.params["bucket"], request.params["object"]), request)
         if "x-goog-copy-source" in request.headers:
             return self._copy(request)
         target = Target.of(self._store, request, resource(request))
@@ -195,7 +195,7 @@ class Xml:
 
     def _delete(self, request: Request) -> Response:
         bucket, name = request.params["bucket"], request.params["object"]
-        xml_conditions.for_change(self._store.index.find(bucket, name), request)
+        xml_conditions.for_change(self._store.there(bucket, name), request)
         conditions = Conditions.of(request.query)
         self._store.delete(bucket, name, integer(request.query, "generation"), conditions)
         return Response(204)
