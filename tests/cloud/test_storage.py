@@ -55,7 +55,11 @@ def test_a_bucket_is_made_once_with_what_publication_needs(bucket: Bucket, commo
 def test_a_missing_bucket_is_told_as_such(common_standin: StandIn) -> None:
     missing = open_bucket("p", common_standin.url, "not-there")
     assert not missing.exists()
-    for call in (missing.list, lambda: missing.create_object("x", b""), lambda: create_part(missing, "x", Pieces([b"y"]))):
+    for call in (
+        missing.list,
+        lambda: missing.create_object("x", b""),
+        lambda: create_part(missing, "x", Pieces([b"y"])),
+    ):
         with pytest.raises(NotFound, match="not-there") as caught:
             call()
         assert "Check that bucket not-there exists" in caught.value.remedy

@@ -22,7 +22,7 @@ from typing import Any, Literal
 import google_crc32c
 
 from scripts.localcloud.context import Database
-from scripts.localcloud.storage.checksums import combined
+from scripts.localcloud.storage import checksums
 
 BATCH_BYTES = 1 << 20
 # What all uploads together may have in memory, so that clients and hashing do not wait for each other in turns.
@@ -97,7 +97,7 @@ class Bodies:
 
     def receive(self, *, md5: Hashing = "now") -> Sink:
         """A place for a new body. Use as `async with`: what is not kept is removed."""
-        return Sink(self, self._next_id(), self._pool, md5)
+        return Sink(self, self.next_id(), self._pool, md5)
 
     def md5_of(self, body: str) -> str:
         """The MD5 of a complete body, read anew."""
@@ -108,7 +108,7 @@ class Bodies:
         """The place of a body that an earlier daemon had begun: call recover() before anything else."""
         return Sink(self, body, self._pool, "now")
 
-    def _next_id(self) -> str:
+    def next_id(self) -> str:
         """A random id that stands in the table already: many are written down at once, as each costs a transaction."""
         if self._db.changing or not self._reserve:
             fresh = [secrets.token_hex(16) for _ in range(1 if self._db.changing else _RESERVE)]
@@ -126,6 +126,12 @@ class Bodies:
     def loosen(self, body: str) -> None:
         """No object owns the body any more. Call inside the object's transaction, and remove() after it."""
         self._db.run("INSERT OR IGNORE INTO storage_loose_bodies VALUES (?)", body)
+
+    def replace(self, body: str, former: str) -> None:
+        """Give the file of a body the place of another one."""
+        place = self.path(former)
+        place.parent.mkdir(mode=0o700, exist_ok=True)
+        self.path(body).replace(place)
 
     def remove(self, body: str) -> None:
         """Delete a loose body. Who has it open reads on."""
@@ -255,7 +261,7 @@ class Sink:
         finally:
             self._close()
         md5 = _base64(self._md5.digest()) if self._md5 is not None else self._without_md5
-        return Body(self.id, self.size_bytes, _base64(self._crc32c.to_bytes(4, "big")), md5)
+        return Body(self.id, self.size_bytes, checksums.text(self._crc32c), md5)
 
     def kept(self) -> None:
         """An object owns the body: leaving the context no longer removes it."""
@@ -365,7 +371,7 @@ class Sink:
             while count := os.preadv(descriptor, [buffer], offset):
                 self._put(own, buffer[:count])
                 offset += count
-            self._crc32c = combined(self._crc32c, int.from_bytes(base64.b64decode(crc32c), "big"), size)
+            self._crc32c = checksums.combined(self._crc32c, checksums.number(crc32c), size)
             self.size_bytes += size
 
     def _open(self) -> int:

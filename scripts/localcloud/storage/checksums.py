@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from functools import lru_cache
 
 # Castagnoli's polynomial with the bits reversed, as RFC 3720, 12.1 has it.
@@ -49,3 +50,13 @@ def _applied(step: _Map, value: int) -> int:
             found ^= column
         value >>= 1
     return found
+
+
+def number(text: str) -> int:
+    """A checksum as the API writes it: base64 of its four bytes, the highest first."""
+    return int.from_bytes(base64.b64decode(text), "big")
+
+
+def text(number: int) -> str:
+    """The same the other way."""
+    return base64.b64encode(number.to_bytes(4, "big")).decode()

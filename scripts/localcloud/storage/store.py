@@ -15,7 +15,9 @@ from scripts.localcloud.storage.bodies import LATER, Bodies, Body
 from scripts.localcloud.storage.conditions import Conditions
 from scripts.localcloud.storage.events import TOPIC, EventKind, ObjectEvent
 from scripts.localcloud.storage.index import Index
+from scripts.localcloud.storage.joints import Piece
 from scripts.localcloud.storage.records import Bucket, Record
+from scripts.localcloud.storage.wholes import Wholes
 from scripts.localcloud.web import ApiError
 
 # How many soft-deleted generations are removed in one go.
@@ -37,6 +39,7 @@ class Store:
         self.context = context
         self.index = Index(context.db)
         self.bodies = Bodies(context.folder("storage"), context.db)
+        self.wholes = Wholes(self)
         self._changes: Changes | None = None
 
     @contextlib.contextmanager
@@ -201,6 +204,16 @@ class Store:
         body = Body(source.body, source.size_bytes, source.crc32c, source.md5)
         return self.create(bucket, name, body, fields, conditions)
 
+    def pieces(self, record: Record) -> list[Piece]:
+        """The files that have a generation's content: one, or those of a joined body's parts."""
+        return self.index.joints.of(record.body) or [Piece(record.body, record.size_bytes, record.crc32c)]
+
+    def unjoin(self, body: str) -> None:
+        """A joined body has a file of its own now: let go of its parts."""
+        with self.changing() as changes:
+            for part in self.index.joints.drop(body):
+                self._loosen(part, changes)
+
     def move(self, source: Record, name: str, conditions: Conditions) -> Record:
         """The same object under another name of the bucket: nobody sees both names or none."""
         with self.changing():
@@ -242,7 +255,7 @@ class Store:
             yield record
 
     def open(self, record: Record) -> int:
-        """A descriptor of the body; it stays readable when the object is deleted meanwhile."""
+        """A descriptor of the body (wholes.before_read it); it stays readable when the object is deleted meanwhile."""
         return os.open(self.bodies.path(record.body), os.O_RDONLY | os.O_CLOEXEC)
 
     def _retire(self, where: Bucket, record: Record, changes: Changes, forever: bool = False) -> None:
@@ -271,6 +284,8 @@ class Store:
         if not self.index.owns(body):
             self.bodies.loosen(body)
             changes.loose.append(body)
+            for part in self.index.joints.drop(body):
+                self._loosen(part, changes)
 
     def _event(self, kind: EventKind, record: Record) -> ObjectEvent:
         path = self.bodies.path(record.body)
