@@ -6,6 +6,7 @@ from typing import Any
 
 from scripts.localcloud import partial
 from scripts.localcloud.storage import access, encryption, retention
+from scripts.localcloud.storage.bodies import LATER
 from scripts.localcloud.storage.records import Bucket, Record, times
 from scripts.localcloud.storage.store import Store
 from scripts.localcloud.web import Request
@@ -14,7 +15,7 @@ from scripts.localcloud.web import Request
 def shown(store: Store, record: Record, request: Request) -> dict[str, Any]:
     """An object's resource: checksums of an encrypted one only for who brings a key; lists with projection=full."""
     bucket = store.index.bucket(record.bucket)
-    if wants_md5(request):
+    if record.md5 == LATER and wants_md5(request):
         record = store.hashed(record)
     resource = record.resource(request.base_url)
     if "customerEncryption" in record.fields and f"{encryption.OWN}-key" not in request.headers:
