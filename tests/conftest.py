@@ -172,8 +172,8 @@ def standin_at() -> Iterator[Callable[..., StandIn]]:
     """Start stand-ins on given state folders; those still running are stopped at the end."""
     started: list[StandIn] = []
 
-    def start(state: Path, port: int = 0) -> StandIn:
-        started.append(start_standin(state, port))
+    def start(state: Path, port: int = 0, module: str = "scripts.localcloud") -> StandIn:
+        started.append(start_standin(state, port, module))
         return started[-1]
 
     yield start

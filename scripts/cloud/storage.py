@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from scripts.cloud.storage_calls import TIMEOUT_S, attempt
-from scripts.cloud.storage_objects import WRITER, ObjectInfo, crc32c, of_blob, of_json
+from scripts.cloud.storage_objects import FIELDS, WRITER, ObjectInfo, crc32c, of_blob, of_json
 from scripts.errors import STATUS, AccessDenied, BadInput, Conflict, NotFound
 
 T = TypeVar("T")
@@ -31,7 +31,7 @@ CHUNK_BYTES = 8 << 20
 TMP_DAYS = 7
 NONCURRENT_KEPT = 3
 _LISTED_AT_ONCE = 4
-_FIELDS = "items(name,generation,size,crc32c,metadata,updated,timeDeleted),prefixes,nextPageToken"
+_FIELDS = f"items({FIELDS}),prefixes,nextPageToken"
 _JSON = "application/json"
 _BYTES = "application/octet-stream"
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 # The metadata under which a writer leaves a random id, to recognise its own object when the reply to it was lost.
 WRITER = "modelshelf-writer"
-_CHUNK_BYTES = 1 << 20
+# What of an object's resource is asked for: all that ObjectInfo has, and nothing that costs the other side more.
+FIELDS = "name,generation,size,crc32c,metadata,updated,timeDeleted"
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,28 @@ class ObjectInfo:
     deleted: str = ""
 
 
+class Pieces:
+    """Bytes as they came, piece by piece: hashed and sent from where they lie, never put together."""
+
+    def __init__(self, pieces: Iterable[bytes] = ()) -> None:
+        self._pieces: list[bytes] = []
+        self._size_bytes = 0
+        for piece in pieces:
+            self.add(piece)
+
+    def add(self, piece: bytes) -> None:
+        """The next bytes."""
+        self._pieces.append(piece)
+        self._size_bytes += len(piece)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._pieces)
+
+    def __len__(self) -> int:
+        """How many bytes; requests takes this for the length of a body."""
+        return self._size_bytes
+
+
 class Crc32c:
     """The checksum of a stream, as Cloud Storage writes it (Castagnoli, big-endian, base64)."""
 
@@ -37,14 +60,9 @@ class Crc32c:
 
         self._checksum: Any = Checksum(data)  # type: ignore[no-untyped-call]
 
-    def update(self, data: bytes | bytearray) -> None:
+    def update(self, data: bytes) -> None:
         """Add the next bytes of the stream."""
-        if isinstance(data, bytes):
-            self._checksum.update(data)
-            return
-        with memoryview(data) as view:  # the library takes only what cannot change
-            for start in range(0, len(view), _CHUNK_BYTES):
-                self._checksum.update(bytes(view[start : start + _CHUNK_BYTES]))
+        self._checksum.update(data)
 
     def text(self) -> str:
         """The checksum so far."""

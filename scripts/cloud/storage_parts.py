@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from scripts.cloud.storage_calls import TIMEOUT_S
-from scripts.cloud.storage_objects import WRITER, ObjectInfo, crc32c, of_blob, of_json
+from scripts.cloud.storage_objects import FIELDS, WRITER, Crc32c, ObjectInfo, Pieces, of_blob, of_json
 from scripts.errors import Conflict
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ MAX_SOURCES = 32
 _BYTES = "application/octet-stream"
 
 
-def create_part(bucket: Bucket, name: str, data: bytes | bytearray) -> ObjectInfo:
+def create_part(bucket: Bucket, name: str, data: Pieces) -> ObjectInfo:
     """Write bytes under a name that nothing has yet, without copying them; the very same bytes there count as written.
 
     Raises Conflict when other bytes are there.
@@ -31,11 +31,10 @@ def create_part(bucket: Bucket, name: str, data: bytes | bytearray) -> ObjectInf
         from google.api_core.exceptions import from_http_response
 
         base = client._connection.get_api_base_url_for_mtls()
-        query = f"uploadType=media&ifGenerationMatch=0&name={quote(name, safe='')}"
+        query = f"uploadType=media&ifGenerationMatch=0&fields={FIELDS}&name={quote(name, safe='')}"
         url = f"{base}/upload/storage/v1/b/{quote(bucket.name, safe='')}/o?{query}"
         headers = {"content-type": _BYTES, "content-length": str(len(data))}
-        # requests encodes a bytearray as a form; a view of it is sent as it is
-        answer = http.post(url, data=memoryview(data), headers=headers, timeout=TIMEOUT_S, allow_redirects=False)
+        answer = http.post(url, data=data or b"", headers=headers, timeout=TIMEOUT_S, allow_redirects=False)
         if answer.status_code != 200:
             raise from_http_response(answer)  # type: ignore[no-untyped-call]
         return of_json(answer.json())
@@ -44,7 +43,10 @@ def create_part(bucket: Bucket, name: str, data: bytes | bytearray) -> ObjectInf
         return bucket.send("write", name, post)
     except Conflict:
         found = bucket.stat(name)
-        if found is None or (found.size_bytes, found.crc32c) != (len(data), crc32c(bytes(data))):
+        checksum = Crc32c()
+        for piece in data:
+            checksum.update(piece)
+        if found is None or (found.size_bytes, found.crc32c) != (len(data), checksum.text()):
             raise
         return found
 

@@ -70,8 +70,8 @@ class App:
     async def __call__(self, scope: Mapping[str, Any], receive: Any, send: Send) -> None:
         if scope["type"] != "http":
             return
-        request = _request(scope, receive)
-        wire: Wire = request.extensions[EXTENSION]
+        wire: Wire = scope["extensions"][EXTENSION]
+        request = _request(scope, wire.receive)
         status = 0
         try:
             response = await self._recorded(request)

@@ -162,7 +162,7 @@ class Response:
     """One HTTP answer; a body that is an async iterator is streamed (give content-length when it is known).
 
     content_type is sent where the headers tell none, unless it is empty (an answer that is only passed on).
-    pace, when a fault has set it, says how the body is sent.
+    pace, when a fault has set it, says how the body is sent. value: what a JSON body was made of, where that is known.
     """
 
     status: int = 200
@@ -170,11 +170,12 @@ class Response:
     headers: Headers = ()
     content_type: str = "application/json; charset=UTF-8"
     pace: Any = None
+    value: Any = None
 
     @classmethod
     def of_json(cls, value: Any, status: int = 200, headers: Headers = ()) -> Response:
         """An answer whose body is JSON."""
-        return cls(status, _ENCODER.encode(value).encode(), headers)
+        return cls(status, _ENCODER.encode(value).encode(), headers, value=value)
 
 
 Handler = Callable[[Request], Awaitable[Response]]

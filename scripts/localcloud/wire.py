@@ -12,7 +12,8 @@ import os
 import select
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -39,6 +40,8 @@ class Wire:
         self._transport = transport
         self._cycle = cycle
         self._watchers: set[Callable[[], object]] = set()
+        self._arrived: deque[bytes] = deque()
+        self.waiting_bytes = 0  # of the request's body, that nobody has read yet
         self.received_bytes = 0  # of the request's body, read by somebody or not
         self.sent_bytes = 0  # of the answer's body, given to the socket
 
@@ -52,6 +55,24 @@ class Wire:
         """The request's headers as they came, repeated ones too; names in lower case."""
         found: list[tuple[bytes, bytes]] = self._cycle.scope["headers"]  # type: ignore[assignment]
         return found
+
+    def arrive(self, body: bytes) -> None:
+        """More of the request's body has come."""
+        self._arrived.append(body)
+        self.waiting_bytes += len(body)
+        self.received_bytes += len(body)
+
+    async def receive(self) -> Mapping[str, Any]:
+        """ASGI's receive, piece by piece as the body came: nothing is put together first."""
+        message: dict[str, Any] = {"type": "http.request", "body": b"", "more_body": True}
+        if not self._arrived:
+            message = await self._cycle.receive()  # type: ignore[assignment]
+        if message["type"] != "http.request" or not self._arrived:
+            return message
+        body = self._arrived.popleft()
+        self.waiting_bytes -= len(body)
+        more = bool(self._arrived) or self._cycle.more_body
+        return {"type": "http.request", "body": body, "more_body": more}
 
     def watch(self, call: Callable[[], object]) -> None:
         """Have call() called when the connection ends, until unwatch(call)."""
@@ -168,11 +189,12 @@ class Protocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Uvicorn's, but without two copies of every byte and a stop of the socket at every read."""
         cycle = self.cycle
-        self._wire_of(cycle).received_bytes += len(body)
+        wire = self._wire_of(cycle)
         if cycle.response_complete:
+            wire.received_bytes += len(body)
             return
-        cycle.body = cycle.body + body if cycle.body else body  # type: ignore[assignment]
-        if len(cycle.body) > _WAITING_BYTES:
+        wire.arrive(body)
+        if wire.waiting_bytes > _WAITING_BYTES:
             self.flow.pause_reading()
         cycle.message_event.set()
 

@@ -20,12 +20,12 @@ from scripts.models import layout
 from scripts.models.crew import Crew, Task
 from scripts.models.progress import Progress
 from scripts.models.sources.base import Source
-from scripts.models.spans import Data, Passage, Span, Steps, filled, spans
+from scripts.models.spans import Passage, Span, Steps, filled, spans
 from scripts.models.transfer import Digest, Placed, Wanted, copy_once
 
 if TYPE_CHECKING:
     from scripts.cloud.storage import Bucket
-    from scripts.cloud.storage_objects import ObjectInfo
+    from scripts.cloud.storage_objects import ObjectInfo, Pieces
 
 _SAID_BYTES = 1_000_000
 
@@ -113,12 +113,14 @@ class Arrival:
         release()
         self._done(placed)
 
-    def _reread(self, info: ObjectInfo, span: Span, offset: int = 0) -> Data:
+    def _reread(self, info: ObjectInfo, span: Span, offset: int = 0) -> Pieces:
         """A span of a file from an object that has it from this offset on."""
+        from scripts.cloud.storage_objects import Pieces
+
         self._yard.check()
         data = self._yard.bucket.read_range(info, span.start - offset, span.stop - offset)
         self._yard.progress.add(len(data))
-        return data
+        return Pieces([data])
 
     def _recovered(self, way: Recover) -> Callable[[Digest, list[ObjectInfo | None]], None]:
         def finish(digest: Digest, kept: list[ObjectInfo | None]) -> None:
@@ -152,7 +154,7 @@ class Arrival:
         release()
         self._done(self._compared(digest, info))
 
-    def _pulled(self, span: Span) -> Data:
+    def _pulled(self, span: Span) -> Pieces:
         """A span from the upstream, or from what came with the metadata."""
         self._yard.check()
         file = self._item.file
@@ -172,11 +174,11 @@ class Arrival:
         self._yard.crew.check()
         self._yard.progress.add(size_bytes)
 
-    def _part(self, way: Pull, span: Span) -> Data:
+    def _part(self, way: Pull, span: Span) -> Pieces:
         left = way.parts.get(span)
         return self._reread(left, span, span.start) if left is not None else self._pulled(span)
 
-    def _keep(self, way: Pull, span: Span, data: Data) -> ObjectInfo:
+    def _keep(self, way: Pull, span: Span, data: Pieces) -> ObjectInfo:
         from scripts.cloud.storage_parts import create_part
 
         self._yard.check()

@@ -12,9 +12,8 @@ from scripts.models.crew import Task
 from scripts.models.transfer import Digest
 
 if TYPE_CHECKING:
-    from scripts.cloud.storage_objects import ObjectInfo
+    from scripts.cloud.storage_objects import ObjectInfo, Pieces
 
-Data = bytes | bytearray
 # A gigabyte in 64 requests, and a few of them in memory. Files of more than 4 GiB take spans twice as long, so that the
 # requests for them stay below what a hub allows in five minutes.
 SPAN_BYTES = 16 << 20
@@ -39,28 +38,27 @@ def spans(size_bytes: int) -> list[Span]:
     return [Span(start, min(start + step, size_bytes)) for start in range(0, max(size_bytes, 1), step)]
 
 
-def filled(span: Span, chunks: Iterable[bytes], passed: Callable[[int], None]) -> bytearray:
-    """The chunks of a span in one piece; passed is told of each one's size. Raises OpsError when it comes out longer
-    or shorter."""
-    buffer, position = bytearray(span.size_bytes), 0
+def filled(span: Span, chunks: Iterable[bytes], passed: Callable[[int], None]) -> Pieces:
+    """The chunks of a span; passed is told of each one's size. Raises OpsError when it comes out longer or shorter."""
+    from scripts.cloud.storage_objects import Pieces
+
+    found = Pieces()
     for chunk in chunks:
-        end = position + len(chunk)
-        if end > span.size_bytes:
-            raise OpsError(f"{end} bytes came, expected {span.size_bytes}", "Run the same command again.")
-        buffer[position:end] = chunk
-        position = end
+        found.add(chunk)
+        if len(found) > span.size_bytes:
+            break
         passed(len(chunk))
-    if position != span.size_bytes:
-        raise OpsError(f"{position} bytes came, expected {span.size_bytes}", "Run the same command again.")
-    return buffer
+    if len(found) != span.size_bytes:
+        raise OpsError(f"{len(found)} bytes came, expected {span.size_bytes}", "Run the same command again.")
+    return found
 
 
 @dataclass(frozen=True)
 class Steps:
     """What is done with each span and with the whole: read it, keep it (an object that has it), finish."""
 
-    read: Callable[[Span], Data]
-    keep: Callable[[Span, Data], ObjectInfo | None]
+    read: Callable[[Span], Pieces]
+    keep: Callable[[Span, Pieces], ObjectInfo | None]
     finish: Callable[[Digest, list[ObjectInfo | None]], None]
 
 
@@ -72,7 +70,7 @@ class Passage:
         self._spans = parts
         self._steps = steps
         self._kept: list[ObjectInfo | None] = [None] * len(parts)
-        self._waiting: dict[int, tuple[Data, Callable[[], None]]] = {}
+        self._waiting: dict[int, tuple[Pieces, Callable[[], None]]] = {}
         self._next = 0
         self._hashing = False
         self._open = 2 * len(parts)
@@ -87,7 +85,7 @@ class Passage:
 
     def _run(self, index: int, release: Callable[[], None]) -> None:
         span = self._spans[index]
-        buffer = self._steps.read(span)
+        data = self._steps.read(span)
         with self._lock:
             held = 2
 
@@ -99,14 +97,14 @@ class Passage:
             if free:
                 release()
 
-        self._hash(index, buffer, let_go)
-        self._kept[index] = self._steps.keep(span, buffer)
+        self._hash(index, data, let_go)
+        self._kept[index] = self._steps.keep(span, data)
         let_go()
         self._closed()
 
-    def _hash(self, index: int, buffer: Data, let_go: Callable[[], None]) -> None:
+    def _hash(self, index: int, data: Pieces, let_go: Callable[[], None]) -> None:
         with self._lock:
-            self._waiting[index] = buffer, let_go
+            self._waiting[index] = data, let_go
             if self._hashing:
                 return
             self._hashing = True

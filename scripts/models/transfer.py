@@ -83,13 +83,14 @@ class Digest:
         self._git: Any = hashlib.sha1(header, usedforsecurity=False) if wanted.git_oid else None
         self.size_bytes = 0
 
-    def add(self, data: bytes | bytearray) -> None:
-        """The next bytes."""
-        self._sha256.update(data)
-        self._crc32c.update(data)
-        if self._git is not None:
-            self._git.update(data)
-        self.size_bytes += len(data)
+    def add(self, data: Iterable[bytes]) -> None:
+        """The next bytes, in pieces."""
+        for piece in data:
+            self._sha256.update(piece)
+            self._crc32c.update(piece)
+            if self._git is not None:
+                self._git.update(piece)
+            self.size_bytes += len(piece)
 
     def fault(self) -> str:
         """What is not as announced, or empty."""

@@ -11,7 +11,7 @@ import pytest
 
 from scripts.cloud import storage_calls
 from scripts.cloud.storage import Bucket, open_bucket
-from scripts.cloud.storage_objects import crc32c
+from scripts.cloud.storage_objects import Pieces, crc32c
 from scripts.cloud.storage_parts import create_part
 from scripts.errors import AccessDenied, BadInput, Conflict, NotFound, Unreachable
 from tests.cloud.proxy import Proxy, Trouble
@@ -35,7 +35,11 @@ def test_a_bucket_is_made_once_with_what_publication_needs(bucket: Bucket, commo
 def test_a_missing_bucket_is_told_as_such(common_standin: StandIn) -> None:
     missing = open_bucket("p", common_standin.url, "not-there")
     assert not missing.exists()
-    for call in (missing.list, lambda: missing.create_object("x", b""), lambda: create_part(missing, "x", b"y")):
+    for call in (
+        missing.list,
+        lambda: missing.create_object("x", b""),
+        lambda: create_part(missing, "x", Pieces([b"y"])),
+    ):
         with pytest.raises(NotFound, match="not-there") as caught:
             call()
         assert "Check that bucket not-there exists" in caught.value.remedy

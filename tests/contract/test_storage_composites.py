@@ -81,14 +81,16 @@ class Ledger:
     done: int = 0
 
 
+@pytest.mark.parametrize("module", ["scripts.localcloud", "tests.joining"])
 @pytest.mark.parametrize(
     ("changes", "longest_s"), [(60, 0.4), pytest.param(1500, 0.8, marks=pytest.mark.full)], ids=["few", "many"]
 )
 def test_composite_changes_happen_whole_or_not(
-    tmp_path: Path, standin_at: Callable[..., Any], connect: Callable[..., Any], changes: int, longest_s: float
-) -> None:
+    tmp_path: Path, standin_at: Callable[..., Any], connect: Callable[..., Any], changes: int, longest_s: float,
+    module: str,
+) -> None:  # fmt: skip
     chance, ledgers, kills = random.Random(5), [Ledger() for _ in range(WRITERS)], 0
-    last = standin_at(tmp_path / "cloud")
+    last = standin_at(tmp_path / "cloud", module=module)
     connect(last.url).create_bucket("whole")
     while sum(ledger.done for ledger in ledgers) < changes or kills < max(3, changes // 100):
         killer = threading.Timer(chance.uniform(0.05, longest_s), last.process.kill)
@@ -98,7 +100,7 @@ def test_composite_changes_happen_whole_or_not(
         killer.join()
         last.process.wait()
         kills += 1
-        last = standin_at(tmp_path / "cloud")
+        last = standin_at(tmp_path / "cloud", module=module)
         for number, ledger in enumerate(ledgers):
             _check(connect(last.url).bucket("whole"), f"{number}-", ledger, f"kill {kills}")
 

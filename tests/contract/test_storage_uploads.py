@@ -276,3 +276,29 @@ def test_many_large_uploads_at_once_keep_every_byte_in_order(connect: Any, share
         hashes = list(pool.map(upload, range(len(contents))))
     assert hashes == [base64.b64encode(hashlib.md5(content).digest()).decode() for content in contents]
     assert bucket.blob("at-once-3").download_as_bytes() == contents[3]
+
+
+def test_an_md5_that_nobody_asked_for_is_known_to_who_asks_later(wire: Wire, bucket: Any) -> None:
+    data, fields = os.urandom(100_000), "fields=name,generation,crc32c"
+    md5 = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
+    for name in ("read", "listed", "headed", "copied", "old"):
+        status, _, found = wire.call("POST", f"uploadType=media&name={name}&{fields}", data)
+        assert (status, found.keys(), found["crc32c"]) == (200, {"name", "generation", "crc32c"}, _crc32c(data))
+    assert bucket.get_blob("read").md5_hash == md5
+    assert {blob.name: blob.md5_hash for blob in bucket.list_blobs(prefix="l")} == {"listed": md5}
+    _, headers, _ = wire.call("HEAD", f"/{bucket.name}/headed")
+    assert headers["etag"].strip('"') == base64.b64decode(md5).hex() and f"md5={md5}" in headers["x-goog-hash"]
+    assert bucket.copy_blob(bucket.blob("copied"), bucket, "copy").md5_hash == md5
+    bucket.versioning_enabled = True
+    bucket.patch()
+    generation = bucket.get_blob("old").generation
+    assert wire.call("POST", f"uploadType=media&name=old&{fields}", b"other")[0] == 200
+    assert bucket.get_blob("old", generation=generation).md5_hash == md5
+    tag = hashlib.md5(b"other", usedforsecurity=False).hexdigest()
+    assert wire.call("PUT", f"/{bucket.name}/old", b"x", if_match=f'"{tag}"')[0] == 200
+
+
+def test_an_announced_md5_is_compared_whatever_the_answer_shows(wire: Wire) -> None:
+    wrong = base64.b64encode(hashlib.md5(b"other").digest()).decode()
+    status, _, found = wire.call("POST", "uploadType=media&name=x&fields=name", b"data", content_md5=wrong)
+    assert status == 400 and "MD5" in found["error"]["message"]

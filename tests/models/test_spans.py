@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from scripts.cloud.storage_objects import Pieces
 from scripts.errors import OpsError
 from scripts.models import spans as module
 from scripts.models.crew import Crew
@@ -35,7 +36,7 @@ def test_spans_cover_a_file_without_gap_or_overlap(size_bytes: int, count: int, 
 
 def test_a_span_is_filled_exactly() -> None:
     passed: list[int] = []
-    assert filled(Span(10, 16), [b"abc", b"", b"def"], passed.append) == b"abcdef"
+    assert b"".join(filled(Span(10, 16), [b"abc", b"", b"def"], passed.append)) == b"abcdef"
     assert passed == [3, 0, 3]
     for chunks in ([b"abcdefg"], [b"abc", b"defg"], [b"abc"], []):
         with pytest.raises(OpsError, match="expected 6"):
@@ -51,11 +52,11 @@ def test_bytes_are_hashed_in_order_whoever_is_late(monkeypatch: pytest.MonkeyPat
     digest = Digest(Wanted("x", Resolved(SPECS[0], "r", (file,)), file))
     parts, others, ended = spans(len(data)), threading.Semaphore(0), []
 
-    def read(span: Span) -> bytes:
+    def read(span: Span) -> Pieces:
         if span == parts[late]:
             for _ in range(len(parts) - 1):
                 others.acquire()
-        return data[span.start : span.stop]
+        return Pieces([data[span.start : span.stop]])
 
     def keep(span: Span, found: object) -> None:
         others.release()
@@ -73,7 +74,7 @@ def test_a_whole_that_is_not_as_announced_is_known_at_its_end() -> None:
     digest = Digest(Wanted("x", Resolved(SPECS[0], "r", (replace(file),)), file))
     faults: list[str] = []
     crew = Crew(1)
-    crew.add(Passage(digest, spans(3), Steps(lambda span: b"abc", lambda span, data: None,
+    crew.add(Passage(digest, spans(3), Steps(lambda span: Pieces([b"abc"]), lambda span, data: None,
                                              lambda digest, kept: faults.append(digest.fault()))).tasks())  # fmt: skip
     crew.work()
     assert faults[0].startswith("has the sha256 ba7816bf")

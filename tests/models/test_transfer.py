@@ -39,8 +39,8 @@ def wanted(**changes: object) -> Wanted:
 )
 def test_bytes_are_what_was_announced_or_that_is_told(changes: dict[str, object], fault: str) -> None:
     digest = Digest(wanted(**changes))
-    for chunk in (DATA[:5], b"", bytearray(DATA[5:])):
-        digest.add(chunk)
+    for chunks in ([DATA[:5], b""], [], [DATA[5:]]):
+        digest.add(chunks)
     assert (digest.sha256, digest.crc32c, digest.size_bytes) == (SHA, crc32c(DATA), len(DATA))
     if fault:
         assert fault in digest.fault()

@@ -30,6 +30,8 @@ class Buckets(Protocol):
 
     def bucket_exists(self, name: str) -> bool: ...
 
+    async def mounted(self, bucket: str) -> None: ...
+
     def live_objects(self, bucket: str, prefix: str = "", first: str = "") -> Iterable[StoredObject]: ...
 
 
@@ -85,6 +87,7 @@ class Mounting:
         """The mounts of an instance whose private disk is `folder`. Raises CannotRun."""
         for mount in wanted:
             self._check(mount)
+            await self._storage.mounted(mount.bucket)
         best = await self.best()
         mounter = best if self.mode is None else best.lowered(self.mode)
         if mounter.mode == mounts.FUSE:

@@ -17,15 +17,21 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import google_crc32c
 
 from scripts.localcloud.context import Database
+from scripts.localcloud.storage import checksums
 
 BATCH_BYTES = 1 << 20
 # What all uploads together may have in memory, so that clients and hashing do not wait for each other in turns.
 BACKLOG_BYTES = 16 << 20
 INLINE_BYTES = 64 << 10
+# Instead of an MD5 that nobody has asked for yet, and up to which size it may be left out: who asks waits for it.
+LATER = ""
+LATER_BYTES = 32 << 20
+Hashing = Literal["now", "later", "never"]
 # Kept free for the index, so that deleting still works on a disk that uploads have filled.
 RESERVE_BYTES = 4 << 20
 _RESERVE = 64
@@ -37,7 +43,10 @@ _TABLE = "CREATE TABLE IF NOT EXISTS storage_loose_bodies(body TEXT PRIMARY KEY)
 
 @dataclass(frozen=True)
 class Body:
-    """A complete body: its random id, size and checksums (base64 as in the API; md5 None for a composed one)."""
+    """A complete body: its random id, size and checksums (base64 as in the API).
+
+    md5: None for a composed one, LATER while nobody has asked for it.
+    """
 
     id: str
     size_bytes: int
@@ -86,15 +95,20 @@ class Bodies:
             self._db.run("DELETE FROM storage_loose_bodies")
         return removed
 
-    def receive(self, *, md5: bool = True) -> Sink:
+    def receive(self, *, md5: Hashing = "now") -> Sink:
         """A place for a new body. Use as `async with`: what is not kept is removed."""
-        return Sink(self, self._next_id(), self._pool, md5)
+        return Sink(self, self.next_id(), self._pool, md5)
+
+    def md5_of(self, body: str) -> str:
+        """The MD5 of a complete body, read anew."""
+        with self.path(body).open("rb") as file:
+            return _base64(hashlib.file_digest(file, _md5).digest())
 
     def resume(self, body: str) -> Sink:
         """The place of a body that an earlier daemon had begun: call recover() before anything else."""
-        return Sink(self, body, self._pool, md5=True)
+        return Sink(self, body, self._pool, "now")
 
-    def _next_id(self) -> str:
+    def next_id(self) -> str:
         """A random id that stands in the table already: many are written down at once, as each costs a transaction."""
         if self._db.changing or not self._reserve:
             fresh = [secrets.token_hex(16) for _ in range(1 if self._db.changing else _RESERVE)]
@@ -112,6 +126,12 @@ class Bodies:
     def loosen(self, body: str) -> None:
         """No object owns the body any more. Call inside the object's transaction, and remove() after it."""
         self._db.run("INSERT OR IGNORE INTO storage_loose_bodies VALUES (?)", body)
+
+    def replace(self, body: str, former: str) -> None:
+        """Give the file of a body the place of another one."""
+        place = self.path(former)
+        place.parent.mkdir(mode=0o700, exist_ok=True)
+        self.path(body).replace(place)
 
     def remove(self, body: str) -> None:
         """Delete a loose body. Who has it open reads on."""
@@ -154,14 +174,15 @@ class Sink:
     the disk refuses (ENOSPC below RESERVE_BYTES).
     """
 
-    def __init__(self, bodies: Bodies, body: str, pool: ThreadPoolExecutor, md5: bool) -> None:
+    def __init__(self, bodies: Bodies, body: str, pool: ThreadPoolExecutor, md5: Hashing) -> None:
         self.id = body
         self.size_bytes = 0
         self.written_bytes = 0
         self._bodies = bodies
         self._pool = pool
         self._crc32c = 0
-        self._md5 = hashlib.md5(usedforsecurity=False) if md5 else None
+        self._md5 = _md5() if md5 == "now" else None
+        self._without_md5 = LATER if md5 == "later" else None
         self._pending: list[bytes] = []
         self._pending_bytes = 0
         self._batches: deque[list[bytes]] = deque()
@@ -188,11 +209,14 @@ class Sink:
             while self._backlog_bytes > 2 * BATCH_BYTES and self._bodies.backlog_bytes > BACKLOG_BYTES:
                 await self._step()
 
-    async def append_files(self, descriptors: Iterable[int]) -> None:
-        """Take the whole content of open files, in order."""
+    async def append_bodies(self, bodies: Iterable[tuple[int, int, str]]) -> None:
+        """Take whole complete bodies, in order: of each an open descriptor, its size in bytes and its crc32c (base64).
+
+        For a sink without md5: the checksums are combined, not computed again.
+        """
         await self.flush()
         self._must_live()
-        self._start(self._absorb_files, tuple(descriptors))
+        self._start(self._join, tuple(bodies))
         await self._settle()
 
     async def recover(self) -> None:
@@ -236,9 +260,8 @@ class Sink:
             os.fchmod(self._open(), 0o444)
         finally:
             self._close()
-        crc32c = base64.b64encode(self._crc32c.to_bytes(4, "big")).decode()
-        md5 = base64.b64encode(self._md5.digest()).decode() if self._md5 is not None else None
-        return Body(self.id, self.size_bytes, crc32c, md5)
+        md5 = _base64(self._md5.digest()) if self._md5 is not None else self._without_md5
+        return Body(self.id, self.size_bytes, checksums.text(self._crc32c), md5)
 
     def kept(self) -> None:
         """An object owns the body: leaving the context no longer removes it."""
@@ -315,18 +338,22 @@ class Sink:
 
     def _absorb(self, chunks: list[bytes]) -> None:
         descriptor = self._open()
-        size = sum(map(len, chunks))
-        free = os.fstatvfs(descriptor)
-        if free.f_bavail * free.f_frsize < size + RESERVE_BYTES:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._bodies.folder))
+        self._need(descriptor, sum(map(len, chunks)))
         for chunk in chunks:
             self._crc32c = google_crc32c.extend(self._crc32c, chunk)
             if self._md5 is not None:
                 self._md5.update(chunk)
-            rest = memoryview(chunk)
-            while rest:
-                rest = rest[os.write(descriptor, rest) :]
-            self.written_bytes += len(chunk)
+            self._put(descriptor, memoryview(chunk))
+
+    def _need(self, descriptor: int, size_bytes: int) -> None:
+        free = os.fstatvfs(descriptor)
+        if free.f_bavail * free.f_frsize < size_bytes + RESERVE_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._bodies.folder))
+
+    def _put(self, descriptor: int, data: memoryview) -> None:
+        self.written_bytes += len(data)
+        while data:
+            data = data[os.write(descriptor, data) :]
 
     def _rehash(self, _: object) -> None:
         with contextlib.suppress(FileNotFoundError), self._bodies.path(self.id).open("rb") as file:
@@ -336,13 +363,16 @@ class Sink:
                     self._md5.update(chunk)
                 self.written_bytes += len(chunk)
 
-    def _absorb_files(self, descriptors: tuple[int, ...]) -> None:
-        for descriptor in descriptors:
+    def _join(self, bodies: tuple[tuple[int, int, str], ...]) -> None:
+        own, buffer = self._open(), memoryview(bytearray(BATCH_BYTES))
+        self._need(own, sum(size for _, size, _ in bodies))
+        for descriptor, size, crc32c in bodies:
             offset = 0
-            while chunk := os.pread(descriptor, BATCH_BYTES, offset):
-                self._absorb([chunk])
-                offset += len(chunk)
-                self.size_bytes += len(chunk)
+            while count := os.preadv(descriptor, [buffer], offset):
+                self._put(own, buffer[:count])
+                offset += count
+            self._crc32c = checksums.combined(self._crc32c, checksums.number(crc32c), size)
+            self.size_bytes += size
 
     def _open(self) -> int:
         if self._descriptor < 0:
@@ -358,3 +388,11 @@ class Sink:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def _md5() -> Any:
+    return hashlib.md5(usedforsecurity=False)
+
+
+def _base64(digest: bytes) -> str:
+    return base64.b64encode(digest).decode()

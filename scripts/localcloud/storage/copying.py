@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 from scripts.localcloud.storage import access, contexts, encryption, fields
+from scripts.localcloud.storage.bodies import Body
 from scripts.localcloud.storage.conditions import Conditions, integer
+from scripts.localcloud.storage.joints import joined
 from scripts.localcloud.storage.names import check_object
 from scripts.localcloud.storage.records import Bucket, Record
 from scripts.localcloud.storage.store import Store
@@ -95,11 +95,11 @@ class Copying:
         if moved < size:
             answer["rewriteToken"] = copy.token(moved)
         else:
-            answer["resource"] = shown(self._store, self._made(copy), request)
+            answer["resource"] = shown(self._store, await self._made(copy), request)
         return Response.of_json(answer)
 
     async def _copy(self, request: Request) -> Response:
-        record = self._made(self._asked(request, await request.json_object()))
+        record = await self._made(self._asked(request, await request.json_object()))
         return Response.of_json(shown(self._store, record, request))
 
     def _asked(self, request: Request, body: dict[str, Any]) -> _Copy:
@@ -118,7 +118,10 @@ class Copying:
         chosen = {**kept, **overrides, **keys(request), **access.of_object(target, request.query, body)}
         return _Copy(source, target, name, chosen, Conditions.of(request.query))
 
-    def _made(self, copy: _Copy) -> Record:
+    async def _made(self, copy: _Copy) -> Record:
+        source = copy.source
+        while await self._store.wholes.before_copy(source, copy.target.name):
+            source = self._store.find(source.bucket, source.name, source.generation)
         return self._store.copy(copy.source, copy.target.name, copy.name, copy.fields, copy.conditions)
 
     async def _compose(self, request: Request) -> Response:
@@ -138,19 +141,34 @@ class Copying:
             encryption.check(source, key)
         chosen.update({**keys(request), **access.of_object(self._store.bucket(bucket), request.query, destination)})
         chosen["componentCount"] = sum(int(source.fields.get("componentCount", 1)) for source in sources)
-        with ExitStack() as opened:
-            descriptors = [self._store.open(source) for source in sources]
-            for descriptor in descriptors:
-                opened.callback(os.close, descriptor)
-            async with self._store.bodies.receive(md5=False) as sink:
-                await sink.append_files(descriptors)
-                made = await sink.finish()
-                with self._store.changing():
-                    record = self._store.create(bucket, name, made, chosen, conditions)
-                    if body.get("deleteSourceObjects") is True:
-                        self._drop(sources, record)
-                sink.kept()
+        record = await self._composed(
+            bucket, name, sources, chosen, conditions, body.get("deleteSourceObjects") is True
+        )
         return Response.of_json(shown(self._store, record, request))
+
+    async def _composed(
+        self, bucket: str, name: str, sources: list[Record], chosen: dict[str, Any], conditions: Conditions, drop: bool
+    ) -> Record:
+        store, pieces = self._store, [piece for source in sources for piece in self._store.pieces(source)]
+        made = joined(store.bodies.next_id(), pieces)
+
+        def create(body: Body) -> Record:
+            record = store.create(bucket, name, body, chosen, conditions)
+            if drop:
+                self._drop(sources, record)
+            return record
+
+        if store.wholes.may_join(bucket, made.size_bytes):
+            with store.changing():
+                store.index.joints.put(made.id, pieces)  # first: what it replaces may be one of its sources
+                return create(made)
+        async with store.bodies.receive(md5="never") as sink:
+            await store.wholes.gather(sink, pieces)
+            body = await sink.finish()
+            with store.changing():
+                record = create(body)
+            sink.kept()
+        return record
 
     def _drop(self, sources: list[Record], made: Record) -> None:
         """Delete what an object was composed of, each once; its own former generation is gone already."""
@@ -167,7 +185,9 @@ class Copying:
         for entry in listed:
             if not isinstance(entry, dict):
                 raise ApiError(400, "Invalid value for sourceObjects", "invalid")
-            record = self._store.find(bucket, check_object(entry.get("name")), integer(entry, "generation"))
+            record = self._store.find(
+                bucket, check_object(entry.get("name")), integer(entry, "generation"), hashed=False
+            )
             wanted = entry.get("objectPreconditions") or {}
             if not isinstance(wanted, dict):
                 raise ApiError(400, "Invalid value for objectPreconditions", "invalid")

@@ -15,7 +15,8 @@ class ObjectEvent:
     """One change of one generation.
 
     An overwrite publishes the old generation first (deleted, or archived in a versioned bucket), then the new one as
-    finalized. body is the immutable file (mode 0444) with the content; None once the generation is gone for good.
+    finalized. body is the immutable file (mode 0444) with the content, in buckets that are mounted; None once the
+    generation is gone for good.
     """
 
     kind: EventKind

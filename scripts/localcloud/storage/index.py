@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from scripts.localcloud.context import Database
+from scripts.localcloud.storage.joints import Joints
 from scripts.localcloud.storage.kept import drop_bucket
 from scripts.localcloud.storage.records import Bucket, Position, Record, columns, dump, record_of
 from scripts.localcloud.storage.soft import SoftDeleted, several
@@ -43,6 +44,7 @@ class Index:
         self._last = self._bound = 0
         db.script(_TABLES)
         self.soft = SoftDeleted(db)
+        self.joints = Joints(db)
 
     def next_generation(self) -> int:
         """Microseconds since the epoch as at Google, but always above every earlier one. Call in a transaction.
@@ -162,15 +164,20 @@ class Index:
         """Insert or replace a generation's row."""
         self._db.run(f"INSERT OR REPLACE INTO storage_objects VALUES ({'?, ' * 12}?)", *columns(record))
 
+    def note_md5(self, body: str, md5: str) -> None:
+        """The MD5 of a body that went without one so far, for all generations that have it."""
+        for table in ("storage_objects", "storage_soft_deleted"):
+            self._db.run(f"UPDATE {table} SET md5 = ? WHERE body = ?", md5, body)
+
     def drop(self, record: Record) -> None:
         """Delete a generation's row."""
         sql = "DELETE FROM storage_objects WHERE bucket = ? AND name = ? AND generation = ?"
         self._db.run(sql, record.bucket, record.name, record.generation)
 
     def owns(self, body: str) -> bool:
-        """Some generation still has this body (copies share one), a soft-deleted one too."""
+        """Some generation still has this body (copies share one), a soft-deleted one too, or is joined of it."""
         found = self._db.row("SELECT 1 FROM storage_objects WHERE body = ? LIMIT 1", body)
-        return found is not None or self.soft.owns(body)
+        return found is not None or self.soft.owns(body) or self.joints.holds(body)
 
     def noncurrent(self, bucket: str, limit: int) -> list[Record]:
         """The generations that became noncurrent last, newest first."""

@@ -26,6 +26,7 @@ def media(store: Store, record: Record, request: Request) -> Response:
     Raises ApiError 416, or 400 for another encryption key than the object's.
     """
     encryption.check(record, encryption.key_of(request.headers))
+    record = store.hashed(record)
     content_type = record.fields.get("contentType", fields.DEFAULT_TYPE)
     descriptor = store.open(record)
     try:

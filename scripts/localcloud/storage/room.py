@@ -82,6 +82,10 @@ class StorageRoom:
         """The generations of a bucket that became noncurrent last, newest first; none when there is no such bucket."""
         return self.store.index.noncurrent(bucket, limit)
 
+    async def mounted(self, bucket: str) -> None:
+        """Instances read this bucket's bodies by path from now on. Raises OSError when the disk is full."""
+        await self.store.wholes.mounted(bucket)
+
     def live_objects(self, bucket: str, prefix: str = "", first: str = "") -> Iterator[StoredObject]:
         """The live objects of a bucket by name, from a name on; none when there is no such bucket."""
         for record in self.store.live(bucket, prefix, first):

@@ -11,11 +11,13 @@ from typing import Any
 
 from scripts.localcloud.context import Context
 from scripts.localcloud.storage import retention
-from scripts.localcloud.storage.bodies import Bodies, Body
+from scripts.localcloud.storage.bodies import LATER, Bodies, Body
 from scripts.localcloud.storage.conditions import Conditions
 from scripts.localcloud.storage.events import TOPIC, EventKind, ObjectEvent
 from scripts.localcloud.storage.index import Index
+from scripts.localcloud.storage.joints import Piece
 from scripts.localcloud.storage.records import Bucket, Record
+from scripts.localcloud.storage.wholes import Wholes
 from scripts.localcloud.web import ApiError
 
 # How many soft-deleted generations are removed in one go.
@@ -37,6 +39,7 @@ class Store:
         self.context = context
         self.index = Index(context.db)
         self.bodies = Bodies(context.folder("storage"), context.db)
+        self.wholes = Wholes(self)
         self._changes: Changes | None = None
 
     @contextlib.contextmanager
@@ -103,14 +106,27 @@ class Store:
 
     # Objects
 
-    def find(self, bucket: str, name: str, generation: int | None = None) -> Record:
-        """The live or the given generation. Raises ApiError 404."""
+    def find(self, bucket: str, name: str, generation: int | None = None, *, hashed: bool = True) -> Record:
+        """The live or the given generation; hashed=False: its MD5 may be LATER. Raises ApiError 404."""
         found = self.index.find(bucket, name, generation)
         if found is None:
             self.bucket(bucket)
             shown = f"{bucket}/{name}" + (f"#{generation}" if generation is not None else "")
             raise ApiError(404, f"No such object: {shown}", "notFound")
-        return found
+        return self.hashed(found) if hashed else found
+
+    def there(self, bucket: str, name: str) -> Record | None:
+        """The live generation, if there is one."""
+        found = self.index.find(bucket, name)
+        return self.hashed(found) if found is not None else None
+
+    def hashed(self, record: Record) -> Record:
+        """A generation with its MD5, computed now if nobody has asked for it before."""
+        if record.md5 != LATER:
+            return record
+        md5 = self.bodies.md5_of(record.body)
+        self.index.note_md5(record.body, md5)
+        return replace(record, md5=md5)
 
     def check(self, bucket: str, name: str, conditions: Conditions) -> Bucket:
         """Whether an object may be written here now. Raises ApiError 404 (bucket), 403 (hold, retention) or 412."""
@@ -158,7 +174,7 @@ class Store:
         Raises ApiError 404, 403 (hold, retention) or 412.
         """
         with self.changing() as changes:
-            record = self.find(bucket, name, generation)
+            record = self.find(bucket, name, generation, hashed=False)
             conditions.check(record.generation, record.metageneration, record.etag)
             where = self.bucket(bucket)
             archiving = where.versioned and generation is None
@@ -188,6 +204,16 @@ class Store:
         body = Body(source.body, source.size_bytes, source.crc32c, source.md5)
         return self.create(bucket, name, body, fields, conditions)
 
+    def pieces(self, record: Record) -> list[Piece]:
+        """The files that have a generation's content: one, or those of a joined body's parts."""
+        return self.index.joints.of(record.body) or [Piece(record.body, record.size_bytes, record.crc32c)]
+
+    def unjoin(self, body: str) -> None:
+        """A joined body has a file of its own now: let go of its parts."""
+        with self.changing() as changes:
+            for part in self.index.joints.drop(body):
+                self._loosen(part, changes)
+
     def move(self, source: Record, name: str, conditions: Conditions) -> Record:
         """The same object under another name of the bucket: nobody sees both names or none."""
         with self.changing():
@@ -203,7 +229,7 @@ class Store:
         if found is None:
             self.bucket(bucket)
             raise ApiError(404, f"No such object: {bucket}/{name}#{generation}", "notFound")
-        return found
+        return self.hashed(found)
 
     def restore(self, gone: Record, conditions: Conditions) -> Record:
         """Make a soft-deleted generation live again, as a new one. Raises ApiError 403 or 412."""
@@ -229,7 +255,7 @@ class Store:
             yield record
 
     def open(self, record: Record) -> int:
-        """A descriptor of the body; it stays readable when the object is deleted meanwhile."""
+        """A descriptor of the body (wholes.before_read it); it stays readable when the object is deleted meanwhile."""
         return os.open(self.bodies.path(record.body), os.O_RDONLY | os.O_CLOEXEC)
 
     def _retire(self, where: Bucket, record: Record, changes: Changes, forever: bool = False) -> None:
@@ -258,6 +284,8 @@ class Store:
         if not self.index.owns(body):
             self.bodies.loosen(body)
             changes.loose.append(body)
+            for part in self.index.joints.drop(body):
+                self._loosen(part, changes)
 
     def _event(self, kind: EventKind, record: Record) -> ObjectEvent:
         path = self.bodies.path(record.body)

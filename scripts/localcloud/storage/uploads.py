@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from scripts.localcloud.storage import fields
-from scripts.localcloud.storage.bodies import Discarded
+from scripts.localcloud.storage.bodies import LATER_BYTES, Discarded, Hashing
 from scripts.localcloud.storage.journal import Journal
 from scripts.localcloud.storage.multipart import Multipart, boundary_of
 from scripts.localcloud.storage.resumable import Sessions
 from scripts.localcloud.storage.store import Store
-from scripts.localcloud.storage.target import Target
-from scripts.localcloud.storage.view import shown
+from scripts.localcloud.storage.target import Target, hashes_of
+from scripts.localcloud.storage.view import shown, wants_md5
 from scripts.localcloud.web import ApiError, Request, Response, Route
 
 
@@ -60,7 +60,7 @@ class Uploads:
         return await self._receive(request, Target.of(self._store, request, resource), parts.media())
 
     async def _receive(self, request: Request, target: Target, chunks: AsyncIterator[bytes]) -> Response:
-        async with self._store.bodies.receive() as sink:
+        async with self._store.bodies.receive(md5=_hashing(request, target)) as sink:
             try:
                 async for chunk in chunks:
                     await sink.write(chunk)
@@ -69,3 +69,11 @@ class Uploads:
                 raise ApiError(503, "The stand-in is stopping.", "backendError") from None
         request.facts.update(bucket=record.bucket, object=record.name, generation=record.generation)
         return Response.of_json(shown(self._store, record, request))
+
+
+def _hashing(request: Request, target: Target) -> Hashing:
+    """MD5 is most of what an upload costs: it waits until somebody wants to see it."""
+    announced = {**target.checksums, **hashes_of(request.headers)}
+    size = request.headers.get("content-length", "")
+    small = size.isascii() and size.isdigit() and int(size) <= LATER_BYTES
+    return "now" if "md5Hash" in announced or not small or wants_md5(request) else "later"

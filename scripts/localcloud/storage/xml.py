@@ -100,7 +100,7 @@ class Xml:
             return self._acl(self._store.find(bucket, name, integer(request.query, "generation")), request)
         match request.method:
             case "GET" | "HEAD":
-                return self._content(request)
+                return await self._content(request)
             case "PUT":
                 return await self._put(request)
             case "DELETE":
@@ -116,10 +116,11 @@ class Xml:
             raise trouble(404, "NoSuchBucket", "The specified bucket does not exist.")
         return bucket
 
-    def _content(self, request: Request) -> Response:
-        record = self._store.find(
-            request.params["bucket"], request.params["object"], integer(request.query, "generation")
-        )
+    async def _content(self, request: Request) -> Response:
+        where = (request.params["bucket"], request.params["object"], integer(request.query, "generation"))
+        record = self._store.find(*where)
+        while await self._store.wholes.before_read(record):
+            record = self._store.find(*where)
         xml_conditions.check_read(record, request)
         answer = media(self._store, record, request)
         kept = tuple(pair for pair in answer.headers if pair[0] != "etag")
@@ -148,9 +149,9 @@ class Xml:
         return Response(headers=_made(record), content_type="text/html; charset=UTF-8")
 
     async def _put(self, request: Request) -> Response:
-        xml_conditions.for_change(self._store.index.find(request.params["bucket"], request.params["object"]), request)
+        xml_conditions.for_change(self._store.there(request.params["bucket"], request.params["object"]), request)
         if "x-goog-copy-source" in request.headers:
-            return self._copy(request)
+            return await self._copy(request)
         target = Target.of(self._store, request, resource(request))
         async with self._store.bodies.receive() as sink:
             try:
@@ -163,8 +164,10 @@ class Xml:
                 raise trouble(400, "BadDigest", error.message) if error.code == 400 else error from None
         return Response(headers=_made(record), content_type="text/html; charset=UTF-8")
 
-    def _copy(self, request: Request) -> Response:
+    async def _copy(self, request: Request) -> Response:
         source = self._source(request)
+        while await self._store.wholes.before_copy(source, request.params["bucket"]):
+            source = self._source(request)
         bucket = self._store.bucket(request.params["bucket"])
         chosen = {key: value for key, value in source.fields.items() if key not in fields.OF_ONE_GENERATION}
         if bucket.name != source.bucket:
@@ -195,7 +198,7 @@ class Xml:
 
     def _delete(self, request: Request) -> Response:
         bucket, name = request.params["bucket"], request.params["object"]
-        xml_conditions.for_change(self._store.index.find(bucket, name), request)
+        xml_conditions.for_change(self._store.there(bucket, name), request)
         conditions = Conditions.of(request.query)
         self._store.delete(bucket, name, integer(request.query, "generation"), conditions)
         return Response(204)

@@ -148,23 +148,24 @@ class Multiparts:
     async def _complete(self, upload: Upload, request: Request) -> Response:
         parts = _chosen(upload, [_listed(node) for node in await parsed(request) if local_name(node) == "Part"])
         with ExitStack() as opened:
-            descriptors: list[int] = []
+            bodies: list[tuple[int, int, str]] = []
             for part in parts:
-                descriptors.append(os.open(self._store.bodies.path(part.body.id), os.O_RDONLY | os.O_CLOEXEC))
-                opened.callback(os.close, descriptors[-1])
-            record = await self._assembled(upload, descriptors)
+                descriptor = os.open(self._store.bodies.path(part.body.id), os.O_RDONLY | os.O_CLOEXEC)
+                opened.callback(os.close, descriptor)
+                bodies.append((descriptor, part.body.size_bytes, part.body.crc32c))
+            record = await self._assembled(upload, bodies)
         location = f"{request.base_url}/{record.bucket}/{record.name}"
         children = [element("Location", location), element("Bucket", record.bucket), element("Key", record.name)]
         headers = (("x-goog-hash", f"crc32c={record.crc32c}"), ("x-goog-generation", str(record.generation)))
         children.append(element("ETag", f'"{record.etag}"'))
         return document("CompleteMultipartUploadResult", children, headers=headers)
 
-    async def _assembled(self, upload: Upload, descriptors: list[int]) -> Record:
+    async def _assembled(self, upload: Upload, bodies: list[tuple[int, int, str]]) -> Record:
         """The new object. While its bytes are copied nobody else may complete or abort the upload."""
         del self._open[upload.id]
         try:
-            async with self._store.bodies.receive(md5=False) as sink:
-                await sink.append_files(descriptors)
+            async with self._store.bodies.receive(md5="never") as sink:
+                await sink.append_bodies(bodies)
                 return await upload.target.commit(self._store, sink, {}, lambda _: self._forget(upload))
         except Discarded:
             raise ApiError(503, "The stand-in is stopping.") from None

@@ -10,6 +10,7 @@ from typing import Protocol
 
 CHUNK_BYTES = 256 << 10
 _AES_BLOCK_BYTES = 16
+_ZEROS = memoryview(bytes(CHUNK_BYTES + _AES_BLOCK_BYTES))
 
 
 class Content(Protocol):
@@ -69,7 +70,8 @@ class Generated:
         block, skip = divmod(start, _AES_BLOCK_BYTES)
         key = hashlib.sha256(self.label.encode()).digest()[:16]
         stream = Cipher(algorithms.AES(key), modes.CTR(block.to_bytes(16, "big"))).encryptor()
-        return stream.update(bytes(skip + length))[skip:]
+        count = skip + length
+        return stream.update(_ZEROS[:count] if count <= len(_ZEROS) else bytes(count))[skip:]
 
 
 @dataclass(frozen=True)

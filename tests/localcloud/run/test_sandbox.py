@@ -33,6 +33,9 @@ class OneBucket:
     def bucket_exists(self, name: str) -> bool:
         return name == "here"
 
+    async def mounted(self, bucket: str) -> None:
+        pass
+
     def live_objects(self, bucket: str, prefix: str = "", first: str = "") -> Iterator[StoredObject]:
         yield self._object
 
