@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from scripts.cloud.storage_calls import TIMEOUT_S, attempt
-from scripts.cloud.storage_objects import FIELDS, WRITER, ObjectInfo, crc32c, of_blob, of_json
+from scripts.cloud.storage_objects import FIELDS, WRITER, ObjectInfo, Stretch, crc32c, of_blob, of_json
 from scripts.errors import STATUS, AccessDenied, BadInput, Conflict, NotFound
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ READ_LIMIT_BYTES = 16 << 20
 CHUNK_BYTES = 8 << 20
 TMP_DAYS = 7
 NONCURRENT_KEPT = 3
-_LISTED_AT_ONCE = 4
+_LISTED_AT_ONCE = 8
 _FIELDS = f"items({FIELDS}),prefixes,nextPageToken"
 _JSON = "application/json"
 _BYTES = "application/octet-stream"
@@ -228,10 +228,10 @@ class Bucket:
         path = f"/b/{quote(self.name, safe='')}/o"
         return client._connection.api_request("GET", path, query_params=query, timeout=TIMEOUT_S)
 
-    def list_each(self, *prefixes: str) -> Listings:
-        """list() of several prefixes at the same time, in their order."""
+    def list_each(self, *stretches: Stretch) -> Listings:
+        """list() of several stretches at the same time, in their order."""
         with ThreadPoolExecutor(max_workers=_LISTED_AT_ONCE) as pool:
-            return [*pool.map(self.list, prefixes)]
+            return [*pool.map(lambda each: self.list(each.prefix, first=each.first, before=each.before), stretches)]
 
     def prefixes(self, prefix: str) -> Names:
         """The folders directly below a prefix ("ollama/" → "ollama/<version>/"), in order."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 # The metadata under which a writer leaves a random id, to recognise its own object when the reply to it was lost.
 WRITER = "modelshelf-writer"
@@ -28,6 +28,14 @@ class ObjectInfo:
     metadata: Mapping[str, str] = field(default_factory=dict)
     updated: str = ""
     deleted: str = ""
+
+
+class Stretch(NamedTuple):
+    """Part of a listing: the names under a prefix from `first` up to, but not including, `before` (empty: the end)."""
+
+    prefix: str
+    first: str = ""
+    before: str = ""
 
 
 class Pieces:

@@ -86,9 +86,8 @@ def _bare(revision: str) -> str:
 
 
 def verify_files(bucket: Bucket, manifest: Manifest) -> tuple[Problem, ...]:
-    """compare_files() with what the bucket lists: one listing per store, no bytes read."""
-    folders = sorted({layout.folder(model.kind, manifest.version) for model in manifest.models})
-    stores = bucket.list_each(*(f"{folder}/" for folder in folders))
+    """compare_files() with what the bucket lists, no bytes read."""
+    stores = bucket.list_each(*manifest.stretches())
     return compare_files(manifest, {info.name: info for store in stores for info in store})
 
 

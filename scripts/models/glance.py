@@ -29,12 +29,14 @@ def glance(
 
     Raises what the bucket raises: NotFound, AccessDenied, Unreachable.
     """
+    from scripts.cloud.storage_objects import Stretch
+
     trusted = _copy(bucket, keys)
     if trusted is None or trusted.serial < min_serial or pinned_version not in ("", trusted.version):
         return None
-    folders = sorted({layout.folder(model.kind, trusted.version) for model in trusted.manifest.models})
+    record_of = layout.manifest_name(trusted.version).removesuffix("json")
     commits, record, *stores = bucket.list_each(
-        layout.STATEMENTS, layout.manifest_name(trusted.version).removesuffix("json"), *(f"{item}/" for item in folders)
+        Stretch(layout.STATEMENTS), Stretch(record_of), *trusted.manifest.stretches()
     )
     if not (_is_newest(trusted, commits) and _is_recorded(trusted, record)):
         return None

@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, cast
+from functools import cached_property
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, cast
 
 from scripts.errors import SYNC, BadInput
 from scripts.models import layout
@@ -18,9 +20,14 @@ from scripts.models.strict import Reader, show
 from scripts.models.strict import dump as dump_json
 from scripts.settings.types import KINDS, Kind
 
+if TYPE_CHECKING:
+    from scripts.cloud.storage_objects import Stretch
+
 SCHEMA_VERSION = 1
 # 100,000 files of 300 bytes each, doubled; a reader never takes more into memory.
 MAX_BYTES = 64 << 20
+# How many names Cloud Storage lists in one answer.
+_PAGE = 1000
 
 _KEYS = ("schema_version", "version", "created_at", "total_size_bytes", "models")
 _MODEL_KEYS = ("name", "kind", "source", "revision", "prefix", "files")
@@ -64,6 +71,25 @@ class Manifest:
         """Every object of the version once, by its full name."""
         return {f"{model.prefix}/{file.path}": file for model in self.models for file in model.files}
 
+    def stretches(self) -> list[Stretch]:
+        """What to list to see all that is in the version's folders: a page at a time, none waiting for another."""
+        from scripts.cloud.storage_objects import Stretch
+
+        names: dict[str, list[str]] = {}
+        for model in self.models:
+            folder = f"{layout.folder(model.kind, self.version)}/"
+            names.setdefault(folder, []).extend(f"{model.prefix}/{file.path}" for file in model.files)
+        found = []
+        for folder, known in sorted(names.items()):
+            cuts = ["", *sorted(set(known))[_PAGE::_PAGE], ""]
+            found += [Stretch(folder, first, before) for first, before in pairwise(cuts)]
+        return found
+
+    @cached_property
+    def data(self) -> bytes:
+        """The manifest's bytes: the same manifest gives the same bytes."""
+        return dump_json(as_json(self))
+
 
 def make(version: str, created_at: str, models: tuple[Model, ...]) -> Manifest:
     """A manifest of these models with its total counted; raises BadInput when `parse` would refuse it."""
@@ -95,8 +121,8 @@ def as_json(manifest: Manifest) -> dict[str, Any]:
 
 
 def dump(manifest: Manifest) -> bytes:
-    """The manifest's bytes: the same manifest gives the same bytes."""
-    return dump_json(as_json(manifest))
+    """The manifest's bytes, see Manifest.data."""
+    return manifest.data
 
 
 def parse(data: bytes) -> Manifest:

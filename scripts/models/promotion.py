@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scripts.errors import SYNC, Conflict, OpsError, Refused
-from scripts.models import gate, layout, publish, shelf, statements
+from scripts.models import gate, publish, shelf, statements
 from scripts.models.publish import Publisher
 from scripts.models.shelf import Shelf
 from scripts.models.statements import Problem, Statement, Trusted
@@ -84,8 +84,7 @@ def verify(bucket: Bucket, keys: Sequence[TrustedKey], *, floor: int = 0, pinned
         remedy = reading.problems[0].remedy if reading.problems else SYNC
         raise Refused(f"gs://{bucket.name} has no version that can be promoted: {told}", remedy)
     content = reading.trusted.manifest
-    folders = sorted({layout.folder(model.kind, content.version) for model in content.models})
-    objects = {info.name: info for store in bucket.list_each(*(f"{item}/" for item in folders)) for info in store}
+    objects = {info.name: info for store in bucket.list_each(*content.stretches()) for info in store}
     return Verified(bucket.name, reading.trusted, {name: objects[name] for name in content.objects()})
 
 
@@ -106,8 +105,8 @@ def prepare(source: Verified, bucket: Bucket, keys: Sequence[TrustedKey], *, flo
 
 def _there(bucket: Bucket, source: Verified) -> set[str]:
     """The version's objects that the target has. Raises Refused when one of them has other bytes."""
-    folders = sorted({"/".join(name.split("/")[:2]) for name in source.objects})
-    found = {info.name: info for store in bucket.list_each(*(f"{item}/" for item in folders)) for info in store}
+    stretches = source.trusted.manifest.stretches()
+    found = {info.name: info for store in bucket.list_each(*stretches) for info in store}
     for name in source.objects.keys() & found.keys():
         _check_same(source.objects[name], found[name], bucket.name)
     return set(source.objects.keys() & found.keys())

@@ -140,8 +140,7 @@ def published(bucket: Bucket, manifests: Iterable[Manifest]) -> dict[str, Placed
     """The files of signed versions by sha256, as far as their objects still fit the manifest."""
     found: dict[str, Placed] = {}
     for content in manifests:
-        folders = {layout.folder(model.kind, content.version) for model in content.models}
-        objects = {info.name: info for folder in folders for info in bucket.list(f"{folder}/")}
+        objects = {info.name: info for store in bucket.list_each(*content.stretches()) for info in store}
         for name, file in content.objects().items():
             info = objects.get(name)
             if info is not None and (info.size_bytes, info.crc32c) == (file.size_bytes, file.crc32c):

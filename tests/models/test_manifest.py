@@ -186,3 +186,21 @@ def test_any_bytes_are_read_or_are_bad_input(data: bytes, at: int, cut: int) -> 
             manifest.parse(mutated)
         except BadInput as error:
             assert error.message
+
+
+@given(st.sets(st.text("ab/.é😀", min_size=1, max_size=4)), st.sets(st.text("ab/.é😀z", max_size=5)))
+def test_stretches_show_every_name_of_the_folders_once(paths: set[str], others: set[str]) -> None:
+    """Foreign names too, which a listing must not miss; names are compared by their UTF-8, as Cloud Storage does."""
+    files = tuple(manifest.ModelFile(path, 1, "0" * 64, "AAAAAA==") for path in sorted(paths))
+    models = (manifest.Model("m", "huggingface", "a/b", "r", f"sbert/{VERSION}/models--a--b", files),)
+    content = manifest.Manifest(1, VERSION, "2026-11-30T00:00:00Z", len(files), models)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(manifest, "_PAGE", 2)
+        stretches = content.stretches()
+    assert len(stretches) == max(1, (len(content.objects()) + 1) // 2)
+    names = {*content.objects(), *(f"sbert/{VERSION}/{other}" for other in others)}
+    for name in names:
+        raw = name.encode()
+        seen = [s for s in stretches if name.startswith(s.prefix) and raw >= s.first.encode()
+                and (not s.before or raw < s.before.encode())]  # fmt: skip
+        assert len(seen) == 1, name

@@ -17,6 +17,7 @@ import yaml
 
 from scripts import audit
 from scripts.cloud.storage import Bucket
+from scripts.cloud.storage_objects import Stretch
 from scripts.errors import BadInput, Conflict, GateFailed, NotFound, OpsError, Refused
 from scripts.models import gate, holds, statements
 from scripts.service import deploy, instances, inventory, ownership, promote, rollback, target, validation
@@ -74,7 +75,7 @@ def work(settings: tuple[Settings, Settings], min_age: str = "0s") -> Promote:
 
 
 def objects(bucket: Bucket) -> dict[str, tuple[int, str]]:
-    listed = (info for store in bucket.list_each("ollama/", "sbert/", "manifests/") for info in store)
+    listed = (info for store in bucket.list_each(*map(Stretch, ("ollama/", "sbert/", "manifests/"))) for info in store)
     return {info.name: (info.size_bytes, info.crc32c) for info in listed}
 
 
