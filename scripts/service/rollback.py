@@ -134,6 +134,8 @@ class Back(Work):
             raise BadInput(
                 "--to: found 'latest', expected an earlier revision", "Forwards goes: ./dev invoke deploy --unpin"
             )
+        if models:
+            layout.check_version(models, "--models")
         self._to = to or ("" if models else PREVIOUS)
         self._models = models
 
