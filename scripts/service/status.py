@@ -9,7 +9,7 @@ from typing import Any
 from scripts.cloud.instances import Instance
 from scripts.cloud.run import Execution, ServiceState
 from scripts.errors import SYNC, AccessDenied, ExitCode
-from scripts.service import instances, observe, planning, probe, target
+from scripts.service import instances, observe, planning, probe, routing, target
 from scripts.service.observe import Live
 from scripts.service.target import Target
 from scripts.settings.model import Settings
@@ -94,7 +94,8 @@ def status(settings: Settings, service: str) -> Status:
     reached = target.reach(settings, service)
     live = observe.look(reached)
     state = live.service
-    found = tuple(instances.of_revision(reached, state.latest_ready_revision)) if state else ()
+    serving = _serving(state)
+    found = tuple(item for name in serving for item in instances.of_revision(reached, name))
     execution = next(iter(reached.run.list_executions(reached.job_name)), None) if live.job else None
     differences = _differences(reached, live)
     down = _down(reached, state)
@@ -105,7 +106,7 @@ def status(settings: Settings, service: str) -> Status:
         cloud=reached.cloud.name,
         service=reached.name,
         url=state.url if state else "",
-        revision=state.latest_ready_revision if state else "",
+        revision=next(iter(serving), ""),
         traffic=_traffic(state) if state else (),
         instances=found,
         manifest_version=live.version,
@@ -119,6 +120,12 @@ def status(settings: Settings, service: str) -> Status:
         degraded=() if down else _degraded(reached, live, found, execution, differences),
         remedies=_remedies(reached, live, bool(down), execution, differences),
     )
+
+
+def _serving(state: ServiceState | None) -> list[str]:
+    """The revisions that get traffic, that with the most first: after a rollback the newest one gets none."""
+    shares = routing.serving(state) if state is not None else {}
+    return sorted(shares, key=lambda name: -shares[name])
 
 
 def _down(reached: Target, state: ServiceState | None) -> tuple[str, ...]:
