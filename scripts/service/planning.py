@@ -10,7 +10,7 @@ from typing import Any
 from scripts.cloud import registry, run
 from scripts.plan import Action, Change, Plan
 from scripts.rendering import diff, render
-from scripts.service import ownership, routing, standing
+from scripts.service import ownership, promoted, routing, standing
 from scripts.service.observe import Live
 from scripts.service.target import Target
 from scripts.service.veil import veiled
@@ -85,13 +85,14 @@ def desired_job(target: Target, live: Live) -> dict[str, Any]:
 
 def desired_service(target: Target, live: Live) -> dict[str, Any]:
     """The service as it should be, bound to the trusted version: a new one makes a new revision."""
-    return render.render_service(
+    body = render.render_service(
         target.settings,
         service=target.key,
         min_serial=live.min_serial,
         model_version=live.version,
         trusted_keys=live.foundation.trusted_keys,
     )
+    return promoted.kept(body, target)
 
 
 def job_changes(target: Target, live: Live) -> tuple[Change, ...]:

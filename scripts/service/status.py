@@ -9,7 +9,7 @@ from typing import Any
 from scripts.cloud.instances import Instance
 from scripts.cloud.run import Execution, ServiceState
 from scripts.errors import SYNC, AccessDenied, ExitCode
-from scripts.service import instances, observe, planning, probe, routing, target
+from scripts.service import instances, observe, planning, probe, promoted, routing, target
 from scripts.service.observe import Live
 from scripts.service.target import Target
 from scripts.settings.model import Settings
@@ -94,6 +94,7 @@ def status(settings: Settings, service: str) -> Status:
     reached = target.reach(settings, service)
     live = observe.look(reached)
     state = live.service
+    reached = promoted.applied(reached, state)
     serving = _serving(state)
     found = tuple(item for name in serving for item in instances.of_revision(reached, name))
     execution = next(iter(reached.run.list_executions(reached.job_name)), None) if live.job else None
