@@ -66,7 +66,7 @@ def test_a_held_one_needs_a_yes_after_its_owner_was_named(settings: Settings, ch
     typed = ("lock.release", "--env", "local", "--name", "deploy-x")
     refused = checkout.typed(*typed, code=3)
     assert f"on {socket.gethostname()} (a deploy)" in refused.stderr
-    assert "Add --yes" in refused.stderr
+    assert "add --yes" in refused.stderr
     assert lease.holder_of(target.reach(settings).bucket, "deploy-x") is not None
     checkout.typed(*typed, "--yes")
     assert lease.holder_of(target.reach(settings).bucket, "deploy-x") is None

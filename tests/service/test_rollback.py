@@ -94,7 +94,7 @@ def test_typed_alone_it_finds_its_environment_and_no_request_fails(make: Make, c
         assert checkout.typed("rollback", "--dry-run", code=2).stdout.count(first) == 1
         refused = checkout.typed("rollback", code=3)
         assert refused.stderr.startswith(f"rolling back: tabular-service on local (stand-in at {settings.endpoint}), ")
-        assert "Add --yes" in refused.stderr
+        assert "add --yes" in refused.stderr
         done = checkout.typed("rollback", "--yes", "--json")
     finally:
         stopped.set()
