@@ -13,6 +13,8 @@ from scripts import audit, lease
 from scripts.errors import BadInput, Conflict, NotFound
 from scripts.service import locks, target
 from scripts.settings.model import Settings
+from tests.cloud.proxy import Trouble, troubled
+from tests.conftest import StandIn
 from tests.service.conftest import Checkout, Listener, Make
 
 pytestmark = pytest.mark.process
@@ -85,3 +87,15 @@ def test_what_changed_since_it_was_seen_is_not_freed(settings: Settings) -> None
         _ = locks.Release(settings, "deploy-y").plan
     with pytest.raises(BadInput, match="--name: found nothing"):
         locks.Release(settings, "")
+
+
+@pytest.mark.parametrize("how", ["forbidden", "expired"])
+def test_a_command_that_was_refused_leaves_none(
+    make: Make, checkout: Checkout, shared_standin: StandIn, how: str
+) -> None:
+    words = ("deploy", "--env", "local", "--sync", "never")
+    with troubled(shared_standin.url) as proxy:
+        proxy.troubles = [Trouble("POST", "entries:list", how, 99)]
+        checkout.typed(*words, code=4, MODELSHELF_ENDPOINT=proxy.url)
+    (found,) = json.loads(checkout.typed("lock.status", "--env", "local", "--json").stdout)["leases"]
+    assert (found["name"], found["state"]) == ("deploy-tabular-service", "free")
