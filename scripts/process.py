@@ -134,10 +134,8 @@ def kill_group(child: subprocess.Popen[Any], sig: signal.Signals = signal.SIGKIL
 def _finish(child: subprocess.Popen[bytes], name: str, timeout_s: float, stdin: str | None) -> int:
     """Feed a child and wait for its end; whatever interrupts this kills it and all it started."""
     try:
-        if stdin is not None and child.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                child.stdin.write(stdin.encode())
-            child.stdin.close()
+        if stdin is not None:
+            threading.Thread(target=_feed, args=(child.stdin, stdin), daemon=True).start()
         return child.wait(timeout=timeout_s)
     except subprocess.TimeoutExpired:
         kill_group(child)
@@ -146,6 +144,16 @@ def _finish(child: subprocess.Popen[bytes], name: str, timeout_s: float, stdin: 
     except BaseException:
         kill_group(child)
         raise
+
+
+def _feed(stream: IO[bytes] | None, text: str) -> None:
+    """Write a child's standard input; one that ends, or closes it, before it has read everything is no error.
+
+    Beside the wait for its end: a child that never reads would block the writer for ever.
+    """
+    if stream is not None:
+        with contextlib.suppress(OSError), stream:
+            stream.write(text.encode())
 
 
 def _pump(stream: IO[bytes] | None, lines: list[str], on_line: Callable[[str], None] | None) -> None:

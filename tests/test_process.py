@@ -85,3 +85,17 @@ def test_secrets_are_redacted(text: str, hidden: str) -> None:
 def test_ordinary_text_is_kept() -> None:
     text = "revision tabular-service-00001-abc is ready, 3 of 3 tokens parsed"
     assert redact(text) == text
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("size", [10, 1_000_000])
+def test_a_child_need_not_read_what_it_is_given(size: int) -> None:
+    text = "x" * size
+    for code in (0, 7):
+        script = f"import sys; sys.stdin.close(); sys.exit({code})"
+        assert run([sys.executable, "-c", script], stdin=text, check=False).code == code
+    assert run(["true"], stdin=text).code == 0
+    with pytest.raises(OpsError, match="false exited with 1"):
+        run(["false"], stdin=text)
+    with pytest.raises(OpsError, match="did not finish within"):
+        run(["sleep", "60"], stdin=text, timeout_s=0.3)

@@ -210,6 +210,8 @@ def test_hooks_are_told_and_one_before_stops_everything(
     settings(make, hooks=hooks)
     run()
     run()  # nothing to change: nobody is told
+    settings(make, 2, hooks={"before_deploy": [["true"]], "after_deploy": [["false"]]})
+    assert "after_deploy" in run()[1], "a hook may leave its standard input unread"
     settings(make, 1, hooks=hooks | {"on_failure": hook(3)}, mode="late")
     _, err = run(code=5)
     assert "on_rollback: on_rollback local 4 verify" in err
