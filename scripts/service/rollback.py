@@ -165,6 +165,8 @@ class Back(Work):
         what = f"{self.target.name} on {self._settings.environment} ({self.target.cloud.name})"
         if self.todo is None:
             return f"rolling back: the models of {what}"
+        if self.todo.done:
+            return f"rolling back: {what}, where {self.todo.to.name} serves already"
         return f"rolling back: {what}, from {self.todo.current or 'nothing'} to {self.todo.to.name}"
 
     def remarks(self) -> list[str]:

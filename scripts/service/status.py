@@ -160,7 +160,7 @@ def _degraded(
     if reached.settings.cache.enabled:
         if not live.models.decision.hit:
             told.append(f"new instances start on a miss: {planning.MISSES[live.models.decision.reason]}")
-        told += [f"instance {item.id} started on a miss ({item.reason})" for item in found if not item.cache_hit]
+        told += [f"instance {item.id[:12]} started on a miss ({item.reason})" for item in found if not item.cache_hit]
     told += [problem.line() for problem in live.models.problems]
     wanted = reached.service.min_instances
     if reached.cloud.live_instances(reached.name) is not None and len(found) < wanted:

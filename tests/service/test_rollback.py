@@ -61,6 +61,7 @@ def test_it_goes_back_stays_there_and_the_next_deploys_plan_says_so(make: Make, 
 
     again = back(settings)  # typed twice it does not go back twice
     assert again.plan.empty
+    assert again.about().endswith(f", where {first} serves already")
     assert "already rolled back" in again.remarks()[0]
     assert again.carry_out(Listener()).as_json()["changed"] is False
     told = Listener()
@@ -99,7 +100,9 @@ def test_typed_alone_it_finds_its_environment_and_no_request_fails(make: Make, c
     finally:
         stopped.set()
         client.join()
-    assert json.loads(done.stdout)["revision"] == first
+    document = json.loads(done.stdout)
+    assert document["revision"] == first
+    assert 0 < document["moved_s"] <= 3
     assert serving(settings) == first
     assert failed == []
     assert "already rolled back" in checkout.typed("rollback", "--env", "local", "--yes").stderr
