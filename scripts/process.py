@@ -20,12 +20,19 @@ _SECRET = re.compile(
     r"(?i)((?:password|passwd|secret|token|api[_-]?key|authorization|private[_-]?key)[\w-]*[\"']?\s*[=:]\s*)"
     r"(\"[^\"]*\"|'[^']*'|(?:bearer\s+)?\S+)"
 )
-_BEARER = re.compile(r"\b(?:ya29\.[\w.-]+|eyJ[\w-]+\.[\w-]+\.[\w-]+|hf_[A-Za-z0-9]{16,})")
+# OAuth and JWT; Hugging Face, GitHub, Google, Slack and OpenAI; the body of a private key in PEM.
+_BEARER = re.compile(
+    r"\b(?:ya29\.[\w.-]+|eyJ[\w-]+\.[\w-]+\.[\w-]+|hf_[A-Za-z0-9]{16,}|gh[a-z]_[A-Za-z0-9]{30,}|github_pat_\w{30,}"
+    r"|AIza[\w-]{30,}|xox[a-z]-[\w-]{10,}|sk-[\w-]{20,})"
+    r"|(?<=PRIVATE KEY-----)[\s\S]+?(?=-----END|\Z)"
+)
+_IN_URL = re.compile(r"(://[^\s/:@]*:)[^\s/@]+(?=@)")
 
 
 def redact(text: str, *, names: bool = True) -> str:
-    """Hide what looks like a secret: OAuth tokens, JWTs, hub tokens; with names also what follows password, token."""
-    return _BEARER.sub("[redacted]", _SECRET.sub(r"\1[redacted]", text) if names else text)
+    """Hide what looks like a secret: tokens, keys, a URL's password; with names also what follows password, token."""
+    shown = _IN_URL.sub(r"\1[redacted]", _SECRET.sub(r"\1[redacted]", text) if names else text)
+    return _BEARER.sub("[redacted]", shown)
 
 
 @dataclass(frozen=True)
