@@ -159,7 +159,7 @@ class Screen:
         if not name or yes:
             return
         if not (sys.stdin.isatty() and self._talk.isatty()):
-            text = f"{plan.title} needs a yes ({len(plan.changes)} changes), and there is no terminal to ask on"
+            text = f"{plan.title} needs a yes ({plan.count}), and there is no terminal to ask on"
             raise Refused(text, "Look first: add --dry-run. Then add --yes")
         for line in _group_lines(plan):
             self._styled(self._talk, line, _SIGNS.get(line.lstrip()[:1], ""))
