@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from scripts.errors import Conflict, OpsError, Refused, Unreachable
+from scripts.errors import AccessDenied, Conflict, OpsError, Refused, Unreachable
 
 if TYPE_CHECKING:
     from scripts.cloud.storage import Bucket
@@ -175,10 +175,11 @@ def hold(
     lease.start()
     try:
         yield lease
-    except Unreachable:
-        lease.abandon()
-        raise
-    except BaseException:
+    except BaseException as error:
+        # Who was refused was heard, and nothing of theirs is under way: the next command need not wait for this one.
+        if isinstance(error, Unreachable) and not isinstance(error, AccessDenied):
+            lease.abandon()
+            raise
         lease.leave()
         lease.release()
         raise

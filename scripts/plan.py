@@ -62,6 +62,11 @@ class Plan:
     def empty(self) -> bool:
         return not self.changes
 
+    @property
+    def count(self) -> str:
+        """How many changes, in words."""
+        return f"{len(self.changes) or 'no'} change{'' if len(self.changes) == 1 else 's'}"
+
     def extended(self, changes: Iterable[Change]) -> Plan:
         """A copy of this plan with more changes at its end."""
         return Plan(self.title, (*self.changes, *changes))

@@ -20,12 +20,19 @@ _SECRET = re.compile(
     r"(?i)((?:password|passwd|secret|token|api[_-]?key|authorization|private[_-]?key)[\w-]*[\"']?\s*[=:]\s*)"
     r"(\"[^\"]*\"|'[^']*'|(?:bearer\s+)?\S+)"
 )
-_BEARER = re.compile(r"\b(?:ya29\.[\w.-]+|eyJ[\w-]+\.[\w-]+\.[\w-]+|hf_[A-Za-z0-9]{16,})")
+# OAuth and JWT; Hugging Face, GitHub, Google, Slack and OpenAI; the body of a private key in PEM.
+_BEARER = re.compile(
+    r"\b(?:ya29\.[\w.-]+|eyJ[\w-]+\.[\w-]+\.[\w-]+|hf_[A-Za-z0-9]{16,}|gh[a-z]_[A-Za-z0-9]{30,}|github_pat_\w{30,}"
+    r"|AIza[\w-]{30,}|xox[a-z]-[\w-]{10,}|sk-[\w-]{20,})"
+    r"|(?<=PRIVATE KEY-----)[\s\S]+?(?=-----END|\Z)"
+)
+_IN_URL = re.compile(r"(://[^\s/:@]*:)[^\s/@]+(?=@)")
 
 
 def redact(text: str, *, names: bool = True) -> str:
-    """Hide what looks like a secret: OAuth tokens, JWTs, hub tokens; with names also what follows password, token."""
-    return _BEARER.sub("[redacted]", _SECRET.sub(r"\1[redacted]", text) if names else text)
+    """Hide what looks like a secret: tokens, keys, a URL's password; with names also what follows password, token."""
+    shown = _IN_URL.sub(r"\1[redacted]", _SECRET.sub(r"\1[redacted]", text) if names else text)
+    return _BEARER.sub("[redacted]", shown)
 
 
 @dataclass(frozen=True)
@@ -134,10 +141,8 @@ def kill_group(child: subprocess.Popen[Any], sig: signal.Signals = signal.SIGKIL
 def _finish(child: subprocess.Popen[bytes], name: str, timeout_s: float, stdin: str | None) -> int:
     """Feed a child and wait for its end; whatever interrupts this kills it and all it started."""
     try:
-        if stdin is not None and child.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                child.stdin.write(stdin.encode())
-            child.stdin.close()
+        if stdin is not None:
+            threading.Thread(target=_feed, args=(child.stdin, stdin), daemon=True).start()
         return child.wait(timeout=timeout_s)
     except subprocess.TimeoutExpired:
         kill_group(child)
@@ -146,6 +151,16 @@ def _finish(child: subprocess.Popen[bytes], name: str, timeout_s: float, stdin: 
     except BaseException:
         kill_group(child)
         raise
+
+
+def _feed(stream: IO[bytes] | None, text: str) -> None:
+    """Write a child's standard input; one that ends, or closes it, before it has read everything is no error.
+
+    Beside the wait for its end: a child that never reads would block the writer for ever.
+    """
+    if stream is not None:
+        with contextlib.suppress(OSError), stream:
+            stream.write(text.encode())
 
 
 def _pump(stream: IO[bytes] | None, lines: list[str], on_line: Callable[[str], None] | None) -> None:

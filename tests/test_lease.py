@@ -14,7 +14,7 @@ import pytest
 
 from scripts import lease
 from scripts.cloud.storage import Bucket, open_bucket
-from scripts.errors import Conflict, Refused
+from scripts.errors import AccessDenied, Conflict, Refused, Unreachable
 from tests.conftest import StandIn
 
 pytestmark = pytest.mark.process
@@ -64,10 +64,18 @@ def test_a_second_one_is_refused_with_the_holders_name(bucket: Bucket) -> None:
     assert "run the same command again" in caught.value.remedy
 
 
-def test_it_is_given_back_after_an_error(bucket: Bucket) -> None:
-    with pytest.raises(ValueError, match="inside"), lease.hold(bucket, "publish", "fails"):
-        raise ValueError("inside")
+@pytest.mark.parametrize("error", [ValueError("inside"), AccessDenied("inside", "log in")])
+def test_it_is_given_back_after_an_error(bucket: Bucket, error: Exception) -> None:
+    with pytest.raises(type(error), match="inside"), lease.hold(bucket, "publish", "fails"):
+        raise error
     assert lease.holder_of(bucket, "publish") is None
+
+
+def test_it_lapses_after_a_call_that_nobody_answered(bucket: Bucket) -> None:
+    """Such a call may still arrive: until then nobody else may be at work."""
+    with pytest.raises(Unreachable), lease.hold(bucket, "publish", "unheard"):
+        raise Unreachable("inside", "wait")
+    assert lease.holder_of(bucket, "publish") is not None
 
 
 def test_a_waiting_one_gets_it_and_is_told_once_for_whom_it_waits(bucket: Bucket) -> None:

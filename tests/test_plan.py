@@ -48,3 +48,8 @@ def test_json_leaves_out_what_is_empty_and_keeps_falsy_values() -> None:
         "title": "t",
         "changes": [{"action": "create", "target": "bucket b"}],
     }
+
+
+def test_changes_are_counted_in_words() -> None:
+    change = Change(Action.CREATE, "bucket x")
+    assert [Plan("p", (change,) * count).count for count in (0, 1, 2)] == ["no changes", "1 change", "2 changes"]

@@ -76,6 +76,12 @@ def test_kill_group_of_a_finished_child_is_no_error() -> None:
         ('{"client_secret": "s3cr3t"}', "s3cr3t"),
         ("--token=hf_abcdefghijklmnopqrst", "hf_abcdefghijklmnopqrst"),
         ("got eyJhbGciOi.eyJzdWIi.c2lnbmF0dXJl", "eyJzdWIi"),
+        ("cannot reach postgres://me:pw12345@db:5432/x", "pw12345"),
+        ("cloning with ghp_" + "a1" * 18, "a1a1"),
+        ("key AIza" + "Sy" * 17, "SySy"),
+        ("posting with xoxb-12345-67890-abc", "67890"),
+        ("asking with sk-" + "ab" * 12, "abab"),
+        ("-----BEGIN PRIVATE KEY-----\\nMIIEvQIB\\n-----END PRIVATE KEY-----", "MIIEvQIB"),
     ],
 )
 def test_secrets_are_redacted(text: str, hidden: str) -> None:
@@ -83,5 +89,23 @@ def test_secrets_are_redacted(text: str, hidden: str) -> None:
 
 
 def test_ordinary_text_is_kept() -> None:
-    text = "revision tabular-service-00001-abc is ready, 3 of 3 tokens parsed"
-    assert redact(text) == text
+    for text in (
+        "revision tabular-service-00001-abc is ready, 3 of 3 tokens parsed",
+        "GET http://127.0.0.1:8085/run/x answered 200; the disk-size-of-the-whole-task-list is 3 GiB",
+        "europe-west1-docker.pkg.dev/p/services/tabular@sha256:0a1b, me@example.com",
+    ):
+        assert redact(text) == text
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("size", [10, 1_000_000])
+def test_a_child_need_not_read_what_it_is_given(size: int) -> None:
+    text = "x" * size
+    for code in (0, 7):
+        script = f"import sys; sys.stdin.close(); sys.exit({code})"
+        assert run([sys.executable, "-c", script], stdin=text, check=False).code == code
+    assert run(["true"], stdin=text).code == 0
+    with pytest.raises(OpsError, match="false exited with 1"):
+        run(["false"], stdin=text)
+    with pytest.raises(OpsError, match="did not finish within"):
+        run(["sleep", "60"], stdin=text, timeout_s=0.3)

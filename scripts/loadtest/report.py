@@ -15,6 +15,7 @@ from scripts.units import size
 
 PERCENTILES = (50.0, 75.0, 90.0, 95.0, 99.0, 99.9)
 SLOWER = "Ask for less (--rate), give it more room (max_instances, cpu), or see: ./dev invoke logs --env ENVIRONMENT"
+ASKED = "{} answers what is asked for: correct --path or --body, or see: ./dev invoke logs --env ENVIRONMENT"
 GENERATOR = "Run it on a machine with idle processors, with more --processes, or at a lower --rate; {}"
 UNRELIABLE = "until then its figures say nothing of the service."
 LAG = "where such lag is usual, accept it with --send-lag TIME."
@@ -54,9 +55,15 @@ class Report:
         """Why the test failed, each with its remedy: the generator first, since then nothing else counts."""
         late = self.bottleneck.startswith("the generator sent late")
         slow = [(self.bottleneck, GENERATOR.format(LAG if late else UNRELIABLE))] if self.bottleneck else []
-        crossed = [(verdict.line(), SLOWER) for verdict in self.verdicts if not verdict.passed]
+        crossed = [(verdict.line(), self._remedy(verdict)) for verdict in self.verdicts if not verdict.passed]
         empty = [("nothing was measured: the schedule holds no request", "Raise --rate or --duration.")]
         return [*(empty if not self.found.due else []), *slow, *crossed, *self.evidence.problems()]
+
+    def _remedy(self, verdict: Verdict) -> str:
+        """What is refused (4xx) is asked wrongly, whatever the rate is; 429 is the platform's "too many"."""
+        refused = (kind for kind in self.found.errors if kind.startswith("HTTP 4") and kind != "HTTP 429")
+        kind = next(refused, "") if verdict.threshold.metric == "errors" else ""
+        return ASKED.format(kind) if kind else SLOWER
 
     @property
     def passed(self) -> bool:
@@ -89,13 +96,14 @@ class Report:
         lag = f"p99 {milliseconds(found.lag.at_ms(99))}, {_many(found.processes, 'process', 'processes')}"
         starts = f"{_many(proof.hits, 'hit')}, {_many(proof.misses, 'miss', 'misses')}, "
         starts += _many(proof.cold_starts, "cold start")
+        kinds = ", ".join(f"{count} × {what}" for what, count in list(found.errors.items())[:5])
+        errors = f"{sum(found.errors.values())} of {found.latency.count} ({found.error_percent:.3g} %)"
         kept = ((("✓ " if each.passed else "✗ ") + each.line()) for each in self.verdicts)
         return [
             ("asked", f"{self.subject.path} at {self.subject.url}"),
             ("sent", f"{found.sent_in_time} in {found.measured_s:g} s: {rate}"),
             ("latency", f"{shown}, max {milliseconds(found.latency.max_ms)}"),
-            ("errors", f"{sum(found.errors.values())} of {found.latency.count} ({found.error_percent:.3g} %)"),
-            *(("", f"{count} × {what}") for what, count in list(found.errors.items())[:5]),
+            ("errors", errors + (f": {kinds}" if kinds else "")),
             ("send lag", lag),
             ("instances", f"{proof.serving} served; {starts}"),
             ("pulled upstream", size(proof.upstream_bytes)),

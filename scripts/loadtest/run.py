@@ -107,7 +107,8 @@ class Test:
         stages = ", then ".join(stage.told() for stage in self.schedule.stages)
         warm_up = f" (the first {self.schedule.warm_up_s:g} s warm up)" if self.schedule.warm_up_s else ""
         load = f"{self.schedule.requests} requests: {stages}{warm_up}"
-        further = Change(Action.RUN, "start", after=f"{self.missing} further instances of {self.subject.revision}")
+        instances = "further instance" if self.missing == 1 else "further instances"
+        further = Change(Action.RUN, "start", after=f"{self.missing} {instances} of {self.subject.revision}")
         return Plan(
             f"load test of {self.subject.service} on {self.settings.environment}",
             (

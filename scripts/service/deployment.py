@@ -29,6 +29,7 @@ from scripts.service import (
     routing,
     shift,
     target,
+    validation,
     watch,
 )
 from scripts.service.observe import Live
@@ -100,7 +101,7 @@ class Deployment:
             self._outlook = found = preflight.outlook(self.target, self.options)
             if self.command == "deploy":
                 preflight.validate(self.target, found, self.steps.talk)
-            step.outcome = f"{len(found.plan.changes)} changes" if found.plan.changes else "nothing to change"
+            step.outcome = found.plan.count if found.plan.changes else "nothing to change"
         preflight.tell(self.target, self.options, found, self.steps.talk)
         if not found.plan.empty and self.command == "deploy":
             self.agree(found.plan)
@@ -242,7 +243,7 @@ class Deployment:
             manifest_version=self.live.version,
             changed=bool(self.done),
             upstream_bytes=pulled + sum(item.upstream_bytes for item in self.found),
-            image=self.target.service.image,
+            image=self._image(),
             previous_revision=self._way.previous if self._way else "",
             instances=self.found,
             steps=tuple(self.steps.taken),
@@ -276,6 +277,13 @@ class Deployment:
         if self._way is None and (pinned := routing.overtaken(self.state)):
             return pinned
         return self.state.latest_ready_revision
+
+    def _image(self) -> str:
+        """The image of the revision: where a rollback holds an earlier one, that is not the file's."""
+        if self._way is None and self.revision != self.state.latest_created_revision:
+            found = self.target.run.get_revision(self.revision)
+            return validation.image_of(found) if found is not None else ""
+        return self.target.service.image
 
     def _now(self) -> ServiceState | None:
         return self.target.run.get_service(self.target.name)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
+import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -83,13 +85,21 @@ def choose(wanted: str, which: Callable[[str], str | None] = shutil.which) -> st
     raise Refused(text, remedy)
 
 
+def check_tag(tag: str) -> str:
+    """The tag itself, or empty. Raises BadInput for what no registry takes: it becomes a part of commands."""
+    if tag and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", tag):
+        expected = "at most 128 letters, digits and _ . -, none of the last two first"
+        raise BadInput(f"--tag: found {tag!r}, expected {expected}", "For example: --tag v1.2")
+    return tag
+
+
 class Image(Work):
     """`invoke image.build`."""
 
     def __init__(self, settings: Settings, service: str, *, tag: str, tool: str, push: bool) -> None:
         super().__init__(settings, service)
         self._described = settings.service(service)
-        self._tag, self._tool, self._push = tag, tool, push
+        self._tag, self._tool, self._push = check_tag(tag), tool, push
 
     @cached_property
     def build(self) -> Build:
@@ -112,9 +122,9 @@ class Image(Work):
 
     @property
     def plan(self) -> Plan:
-        found = [Change(Action.RUN, f"{self.build.tool} build", after=" ".join(self.build.build_argv()))]
+        found = [Change(Action.RUN, shlex.join(self.build.build_argv()))]
         if self._push and self.build.tool != "gcloud":
-            found.append(Change(Action.RUN, f"{self.build.tool} push", after=self.build.reference))
+            found.append(Change(Action.RUN, f"{self.build.tool} push {self.build.reference}"))
         return Plan(f"build {self.build.reference} with {self.build.tool}", tuple(found))
 
     def carry_out(self, talk: Talk) -> Done:
@@ -206,4 +216,4 @@ def _run(argv: Sequence[str], talk: Talk) -> str:
     except Refused:
         raise
     except OpsError as error:
-        raise OpsError(error.message, f"To see all of it, run it by hand: {' '.join(argv)}") from error
+        raise OpsError(error.message, f"To see all of it, run it by hand: {shlex.join(argv)}") from error

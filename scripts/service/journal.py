@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from scripts.cloud.logs import Entry, both, of_job, of_service, quoted
-from scripts.errors import BadInput, ExitCode
+from scripts.errors import BadInput, ExitCode, NotFound
 from scripts.service import target
 from scripts.service.target import Target
 from scripts.settings.model import Settings
@@ -19,6 +19,7 @@ from scripts.settings.model import Settings
 SEVERITIES = ("DEBUG", "INFO", "NOTICE", "WARNING", "ERROR", "CRITICAL")
 UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 MAX_LIMIT = 100_000
+NAMED = 8
 
 
 @dataclass(frozen=True)
@@ -75,11 +76,25 @@ class Page(Protocol):
 
 
 def show(settings: Settings, wanted: Wanted, page: Page, *, as_json: bool) -> int:
-    """Write the entries that there are, and return how many. Raises as entries does."""
+    """Write the entries that there are, and return how many. Raises as entries does, and NotFound when there is none
+    and no revision or execution of that name either."""
     count = 0
     for count, entry in enumerate(entries(settings, wanted, go_on=lambda: not page.gone), 1):  # noqa: B007
         page.text(line(entry, as_json=as_json) + "\n")
+    if not count and wanted.source:
+        _check_source(target.reach(settings, wanted.service), wanted)
     return count
+
+
+def _check_source(reached: Target, wanted: Wanted) -> None:
+    run = reached.run
+    listed = run.list_executions(reached.job_name) if wanted.job else run.list_revisions(reached.name)
+    names = [item.name for item in listed]
+    if wanted.source not in names:
+        kind, of = ("execution", reached.job_name) if wanted.job else ("revision", reached.name)
+        known = ", ".join(names[:NAMED]) or "none"
+        text = f"{kind} {wanted.source!r} not found in {of} ({reached.environment}), nor entries of it; newest: {known}"
+        raise NotFound(text, f"Run: ./dev invoke status --env {reached.environment}")
 
 
 def follow(settings: Settings, wanted: Wanted, page: Page, *, as_json: bool) -> int:

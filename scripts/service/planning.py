@@ -11,7 +11,7 @@ from scripts.cloud import registry, run
 from scripts.cloud.run import ServiceState
 from scripts.plan import Action, Change, Plan
 from scripts.rendering import diff, render
-from scripts.service import ownership, routing
+from scripts.service import ownership, promoted, routing
 from scripts.service.observe import Live
 from scripts.service.target import Target
 from scripts.service.veil import veiled
@@ -96,13 +96,14 @@ def desired_job(target: Target, live: Live) -> dict[str, Any]:
 
 def desired_service(target: Target, live: Live) -> dict[str, Any]:
     """The service as it should be, bound to the trusted version: a new one makes a new revision."""
-    return render.render_service(
+    body = render.render_service(
         target.settings,
         service=target.key,
         min_serial=live.min_serial,
         model_version=live.version,
         trusted_keys=live.foundation.trusted_keys,
     )
+    return promoted.kept(body, target)
 
 
 def job_changes(target: Target, live: Live) -> tuple[Change, ...]:

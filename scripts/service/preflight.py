@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from scripts.errors import AccessDenied, BadInput, Conflict
 from scripts.plan import Change, Plan
-from scripts.service import observe, ownership, planning, rollout, target
+from scripts.service import observe, ownership, planning, promoted, rollout, target
 from scripts.service.observe import Live
 from scripts.service.planning import SyncMode
 from scripts.service.rollout import Way
@@ -68,7 +68,12 @@ class Outlook:
 
 
 def with_digest(reached: Target, options: Options) -> Target:
-    """The target with the digest in the place of its image. Raises what Registry.digest raises."""
+    """The target with the digest in the place of its image, which is the promoted one where one stands.
+
+    Raises what the clients raise.
+    """
+    if not options.image:
+        reached = promoted.applied(reached, reached.run.get_service(reached.name))
     service = reached.service
     digest = reached.cloud.registry().digest(options.image or service.image)
     pinned = service.model_copy(update={"image": digest})
@@ -105,6 +110,8 @@ def tell(reached: Target, options: Options, found: Outlook, talk: Talk) -> None:
         talk.note(
             f"image {options.image} for this deploy only: the next one without --image takes the environment's again"
         )
+    for line in promoted.told(reached):
+        talk.note(line)
     for line in planning.notes(reached, found.live):
         talk.note(line, warning=True)
 

@@ -1,6 +1,6 @@
 """Promote: what one environment validated serves in another: the same image digest, the same manifest, signed anew.
 
-    gates → copy and commit the models → deploy the image by digest → the target must serve both
+    gates → copy and commit the models → deploy the image by digest → the target must serve both → the image stays
 
 The source must be healthy, the version old enough there, and the last load test passed for exactly the revision, the
 digest and the version that are live. Typed again after it died, it goes on where it stopped. Where the target does not
@@ -33,6 +33,7 @@ from scripts.service import (
     observe,
     ownership,
     planning,
+    promoted,
     rollback,
     routing,
     target,
@@ -157,7 +158,8 @@ def _plan(source: Target, to: Target, found: Source, models: Promotion, live: Li
     plan = Plan(f"promote {to.name} from {source.environment} to {to.environment}", models.plan().changes)
     lacking = ownership.missing(to, live.foundation)
     ahead = plan if not lacking else Plan(plan.title, (*lacking, *plan.changes))
-    return ahead.extended((*planning.job_changes(wanted, after), *planning.service_changes(wanted, after)))
+    own = (*planning.job_changes(wanted, after), *planning.service_changes(wanted, after))
+    return ahead.extended((*own, *promoted.changes(to, live.service, found.image)))
 
 
 def _promoted(found: Source, models: Promotion) -> dict[str, Any]:
@@ -193,6 +195,9 @@ def _carry_out(source: Target, to: Target, todo: Promoting, steps: Steps) -> str
                 raise
             text = f"{to.environment} did not become healthy; as before: {', '.join(told)}"
             raise GateFailed(f"{text}\n{error.message}", error.remedy) from error
+        with steps.step("keep") as step, _alone(to, to.lease_name):
+            promoted.keep(to, todo.source.image, steps.talk)
+            step.outcome = "the next deploy keeps this image"
     return report.revision
 
 
@@ -211,9 +216,9 @@ def _restore(to: Target, todo: Promoting, active: Trusted | None, steps: Steps) 
 
 
 @contextlib.contextmanager
-def _alone(to: Target) -> Iterator[None]:
-    """Keep other promotions of this service out."""
-    with ownership.exclusive(to, f"promote-{to.name}", f"promote {to.name} to {to.environment}"):
+def _alone(to: Target, name: str = "") -> Iterator[None]:
+    """Keep other promotions of this service out, or who wants the lease of that name."""
+    with ownership.exclusive(to, name or f"promote-{to.name}", f"promote {to.name} to {to.environment}"):
         yield
 
 

@@ -130,6 +130,8 @@ class Back(Work):
             raise BadInput(
                 "--to: found 'latest', expected an earlier revision", "Forwards goes: ./dev invoke deploy --unpin"
             )
+        if models:
+            layout.check_version(models, "--models")
         self._to = to or ("" if models else PREVIOUS)
         self._models = models
 
@@ -159,6 +161,8 @@ class Back(Work):
         what = f"{self.target.name} on {self._settings.environment} ({self.target.cloud.name})"
         if self.todo is None:
             return f"rolling back: the models of {what}"
+        if self.todo.done:
+            return f"rolling back: {what}, where {self.todo.to.name} serves already"
         return f"rolling back: {what}, from {self.todo.current or 'nothing'} to {self.todo.to.name}"
 
     def remarks(self) -> list[str]:

@@ -18,7 +18,8 @@ from scripts.service.target import Target
 
 RECORDS = 200
 ENDED_WELL = frozenset({"changed", "promoted"})
-# What makes revisions: a failure of theirs is the revision's, that of a rollback may be the day's.
+# What makes revisions: a failure of theirs is the revision's, that of a rollback may be the day's. So may that of a
+# deploy which did not touch the service: its checks look at what serves.
 MAKERS = frozenset({"deploy", "promote", "toggle"})
 _REQUESTS = "run.googleapis.com/requests"
 
@@ -58,8 +59,14 @@ class History:
             return
         if record.get("outcome") in ENDED_WELL:
             self._verdicts.setdefault(str(details["revision"]), True)
-        elif record.get("outcome") != "interrupted" and record.get("command") in MAKERS:
+        elif record.get("outcome") != "interrupted" and self._made(record):
             self._verdicts.setdefault(str(details["revision"]), False)
+
+    def _made(self, record: Mapping[str, Any]) -> bool:
+        """Whether a command changed the service, so that the revision in its record is its own."""
+        changes = (record.get("plan") or {}).get("changes") or ()
+        changed = any(change.get("target") == f"service {self._target.name}" for change in changes)
+        return changed and record.get("command") in MAKERS
 
     def _answered(self, revision: Revision) -> bool:
         """Whether the request log has a request to the service's own address, not to a tag's, that it answered."""

@@ -9,7 +9,7 @@ from typing import Any
 from scripts.cloud.instances import Instance
 from scripts.cloud.run import Execution, ServiceState
 from scripts.errors import SYNC, AccessDenied, ExitCode
-from scripts.service import instances, observe, planning, probe, target
+from scripts.service import instances, observe, planning, probe, promoted, routing, target
 from scripts.service.observe import Live
 from scripts.service.target import Target
 from scripts.settings.model import Settings
@@ -94,7 +94,9 @@ def status(settings: Settings, service: str) -> Status:
     reached = target.reach(settings, service)
     live = observe.look(reached)
     state = live.service
-    found = tuple(instances.of_revision(reached, state.latest_ready_revision)) if state else ()
+    reached = promoted.applied(reached, state)
+    serving = _serving(state)
+    found = tuple(item for name in serving for item in instances.of_revision(reached, name))
     execution = next(iter(reached.run.list_executions(reached.job_name)), None) if live.job else None
     differences = _differences(reached, live)
     down = _down(reached, state)
@@ -105,7 +107,7 @@ def status(settings: Settings, service: str) -> Status:
         cloud=reached.cloud.name,
         service=reached.name,
         url=state.url if state else "",
-        revision=state.latest_ready_revision if state else "",
+        revision=next(iter(serving), ""),
         traffic=_traffic(state) if state else (),
         instances=found,
         manifest_version=live.version,
@@ -119,6 +121,12 @@ def status(settings: Settings, service: str) -> Status:
         degraded=() if down else _degraded(reached, live, found, execution, differences),
         remedies=_remedies(reached, live, bool(down), execution, differences),
     )
+
+
+def _serving(state: ServiceState | None) -> list[str]:
+    """The revisions that get traffic, that with the most first: after a rollback the newest one gets none."""
+    shares = routing.serving(state) if state is not None else {}
+    return sorted(shares, key=lambda name: -shares[name])
 
 
 def _down(reached: Target, state: ServiceState | None) -> tuple[str, ...]:
@@ -152,7 +160,7 @@ def _degraded(
     if reached.settings.cache.enabled:
         if not live.models.decision.hit:
             told.append(f"new instances start on a miss: {planning.MISSES[live.models.decision.reason]}")
-        told += [f"instance {item.id} started on a miss ({item.reason})" for item in found if not item.cache_hit]
+        told += [f"instance {item.id[:12]} started on a miss ({item.reason})" for item in found if not item.cache_hit]
     told += [problem.line() for problem in live.models.problems]
     wanted = reached.service.min_instances
     if reached.cloud.live_instances(reached.name) is not None and len(found) < wanted:

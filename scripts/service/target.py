@@ -23,13 +23,15 @@ DEFAULT_SERVICE = "tabular"
 class Target:
     """key is the service's name in the environment file; its name in Cloud Run is `name`.
 
-    unpin: traffic that a rollback holds on an earlier revision may be moved.
+    unpin: traffic that a rollback holds on an earlier revision may be moved. promoted: the note of a promotion whose
+    image stands in for the file's, or empty.
     """
 
     settings: Settings
     key: str
     cloud: Cloud
     unpin: bool = False
+    promoted: str = ""
 
     @property
     def environment(self) -> str:

@@ -147,7 +147,8 @@ class Screen:
         if yes:
             return
         if not (sys.stdin.isatty() and self._talk.isatty()):
-            raise Refused(f"{question} needs a yes, and there is no terminal to ask on", "Add --yes")
+            text = f"{question} needs a yes, and there is no terminal to ask on"
+            raise Refused(text, "Look first: add --dry-run. Then add --yes")
         self._talk.write(f"{question}? Type yes: ")
         self._talk.flush()
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
@@ -158,7 +159,7 @@ class Screen:
         if not name or yes:
             return
         if not (sys.stdin.isatty() and self._talk.isatty()):
-            text = f"{plan.title} needs a yes ({len(plan.changes)} changes), and there is no terminal to ask on"
+            text = f"{plan.title} needs a yes ({plan.count}), and there is no terminal to ask on"
             raise Refused(text, "Look first: add --dry-run. Then add --yes")
         for line in _group_lines(plan):
             self._styled(self._talk, line, _SIGNS.get(line.lstrip()[:1], ""))
@@ -175,7 +176,7 @@ class Screen:
         self.note(plan.title)
         for line in plan.lines():
             self.note(f"  {line}")
-        self.confirm(f"do this ({plan.title})", yes)
+        self.confirm(plan.title, yes)
 
     def _ended(self, title: str, outcome: str, seconds: float, mark: tuple[str, str] = ("✓", "green")) -> None:
         if self._spinner is not None:

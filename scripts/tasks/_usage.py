@@ -60,6 +60,8 @@ def explained(error: ParseError, namespace: Collection) -> str:
         name = token.partition("=")[0]
         where = f"task {task!r}" if task else "invoke itself"
         return _told(f"{where} has no option {name}{_near(name, _flags(error))}", task)
+    if "--env" in _flags(error) and token in _environments():
+        return _told(f"there is no task {token!r}; did you mean --env {token}?", task)
     known = [str(name) for name in namespace.task_names]
     unexpected = f"; {task} takes options only, like --env NAME" if task else ""
     return _told(f"there is no task {token!r}{_near(token, known) or unexpected}", None if not unexpected else task)
@@ -68,6 +70,12 @@ def explained(error: ParseError, namespace: Collection) -> str:
 def _flags(error: ParseError) -> list[str]:
     context = error.context
     return [name for name in (*context.flags, *context.inverse_flags) if name.startswith("--")] if context else []
+
+
+def _environments() -> list[str]:
+    from scripts.settings.load import environments
+
+    return environments()
 
 
 def _near(token: str, known: Iterable[str]) -> str:

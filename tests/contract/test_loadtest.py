@@ -72,7 +72,9 @@ def test_three_instances_serve_and_none_downloads(make: Make, tmp_path: Path, sh
     settings = make()
     deploy.deploy(settings, deploy.Options(), SILENT)
     planned = loadtest.prepare(settings, loadtest.Options(**EASY)).plan.lines()
-    assert any("2 further instances" in line for line in planned) and any("75 requests" in line for line in planned)
+    assert any("start: 2 further instances of" in line for line in planned) and any(
+        "75 requests" in line for line in planned
+    )
     pulled = shared_standin.get("/_local/upstreams")["bytes"]
 
     report = loaded(settings, tmp_path / "out")

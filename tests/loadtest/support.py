@@ -40,9 +40,11 @@ def end(
     }  # fmt: skip
 
 
-def measured(*latencies_s: float, sent: int | None = None, lag_s: float = 0.001, failed: int = 0) -> Measurement:
+def measured(
+    *latencies_s: float, sent: int | None = None, lag_s: float = 0.001, failed: int = 0, kind: str = "HTTP 503"
+) -> Measurement:
     """A measurement of one second."""
-    errors = {"HTTP 503": failed} if failed else {}
+    errors = {kind: failed} if failed else {}
     share = len(latencies_s) if sent is None else sent
     return gather([second(0, *latencies_s, errors=errors), end(share, lag_s)], 1.0)
 

@@ -62,6 +62,21 @@ def test_a_failed_one_is_an_error_with_a_remedy(made: object, expected: str) -> 
     assert ("verdict", "failed") in made.rows()  # type: ignore[attr-defined]
 
 
+def test_errors_are_told_by_kind_and_what_is_asked_wrongly_gets_another_remedy_than_what_is_slow() -> None:
+    wrong = report(measured(*[0.1] * 100, failed=2, kind="HTTP 404"))
+    assert dict(wrong.rows())["errors"] == "2 of 100 (2 %): 2 × HTTP 404"
+    assert all(name for name, _ in wrong.rows())
+    for made, remedy in (
+        (wrong, "HTTP 404 answers what is asked for: correct --path or --body"),
+        (report(measured(*[0.1] * 100, failed=2, kind="HTTP 403")), "HTTP 403 answers what is asked for"),
+        (report(measured(*[0.1] * 100, failed=2, kind="HTTP 429")), "Ask for less (--rate)"),
+        (report(measured(*[0.1] * 100, failed=2, kind="HTTP 500")), "Ask for less (--rate)"),
+    ):
+        with pytest.raises(OpsError) as caught:
+            made.check()
+        assert caught.value.remedy.startswith(remedy)
+
+
 def test_several_failures_are_all_told_the_generator_first() -> None:
     made = report(measured(*[0.6] * 100, sent=50), proof(*HITS[:1]))
     first, second, third = [what for what, _ in made.failures]

@@ -73,5 +73,6 @@ def test_one_that_did_not_arrive_fails(
         with pytest.raises(error):
             deploy.deploy(make(service={"env": {"COLOUR": "red"}}), NEVER, Listener())
     reached = target.reach(make())
-    almost_over(reached)
+    if error is Unreachable:  # who was refused was heard: that lease was given back
+        almost_over(reached)
     assert deploy.deploy(make(), NEVER, Listener()).changed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -105,9 +106,9 @@ def state(settings: Settings) -> ServiceState:
 BROKEN = {
     "crash": "the reason is written here",
     "hang": "starting as hang",
-    "unready": "/ready",
+    "unready": "/ready|no answer within",  # on a machine that is busy enough
     "slow": "starting as slow",
-    "leak": "cannot log in with [redacted] at the registry",
+    "leak": r"cannot log in with \[redacted\] at the registry",
 }
 
 
@@ -122,7 +123,7 @@ def break_five_times(make: Make, least: int) -> None:
             message = failed.value.message
             assert failed.value.exit_code == 1
             assert message.startswith("ready: revision tabular-service-")
-            assert reason in message, message
+            assert re.search(reason, message), message
             assert TOKEN not in message + failed.value.remedy + "".join(told.notes)
             assert message.endswith(f"the traffic is as it was before: 100 % {good.revision}")
             assert told.failures == ["ready"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -90,7 +91,7 @@ def test_a_pushed_image_is_kept_by_its_digest(make: Make, tools: Path, tool: str
     target.reach(settings).bucket.create("europe-west1", {})
     install(tools, tool)
     work = Image(settings, "tabular", tag="v1", tool="", push=True)
-    assert [change.target for change in work.plan.changes] == [f"{tool} build", f"{tool} push"]
+    assert [change.target.split()[:2] for change in work.plan.changes] == [[tool, "build"], [tool, "push"]]
     assert not (tools / "asked.jsonl").exists()  # deciding runs nothing
     told = Listener()
     done = work.carry_out(told).as_json()
@@ -124,4 +125,18 @@ def test_what_cannot_be_built_or_pushed_says_why(make: Make, tools: Path, checko
     with pytest.raises(Refused, match="always pushes"):
         _ = Image(settings, "tabular", tag="", tool="gcloud", push=False).plan
     shown = checkout.typed("image.build", "--env", "local", "--dry-run", code=2).stdout
-    assert shown.startswith("» podman build: podman build --file docker/Dockerfile.tabular --tag ")
+    assert shown.startswith("» podman build --file docker/Dockerfile.tabular --tag ")
+
+
+@pytest.mark.process
+def test_a_dry_run_shows_the_whole_command(make: Make, tools: Path, checkout: Checkout) -> None:
+    """Cloud Build's is the longest; what is shown can be typed by hand."""
+    make(service={"image": "europe-west1-docker.pkg.dev/a-project-with-a-long-name/services/tabular:latest"})
+    install(tools, "gcloud")
+    words = ("image.build", "--env", "local", "--push", "--dry-run", "--tag")
+    told = shlex.split(checkout.typed(*words, "v1", code=2).stdout.removeprefix("» "))
+    assert told[:3] == ["gcloud", "builds", "submit"]
+    assert "/services/tabular:v1,_DOCKERFILE=docker/Dockerfile.tabular,_COMMIT=" in told[-2] and told[-1] == "."
+    for wrong in ("A B", "a,_X=y", "-x", "x" * 129):
+        refused = checkout.typed(*words[:-1], f"--tag={wrong}", code=3).stderr
+        assert f"✗ --tag: found '{wrong}', expected" in refused and "→ For example: --tag v1.2" in refused

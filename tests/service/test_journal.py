@@ -10,11 +10,12 @@ import pytest
 from scripts.cloud.connect import Cloud
 from scripts.cloud.logs import entry
 from scripts.errors import BadInput
-from scripts.service import journal
+from scripts.service import deploy, journal
 from scripts.service.journal import Wanted
+from scripts.service.preflight import Options
 from scripts.service.target import Target
 from tests.conftest import StandIn
-from tests.service.conftest import Make
+from tests.service.conftest import Checkout, Listener, Make
 
 
 @pytest.mark.parametrize(
@@ -99,3 +100,15 @@ def test_entries_are_chosen_by_instance_pattern_and_expression(make: Make, share
     assert found(instance="aa", expression="jsonPayload.n>1 OR severity=ERROR") == ["aa22"]
     with pytest.raises(BadInput, match="Unparseable filter"):
         found(expression="jsonPayload.n>(")
+
+
+@pytest.mark.process
+def test_a_revision_that_never_was_is_told_with_those_that_are(make: Make, checkout: Checkout) -> None:
+    revision = deploy.deploy(make(), Options(sync="never"), Listener()).revision
+    told = checkout.typed("logs", "--env", "local", "--revision", "nosuch", code=3)
+    assert "revision 'nosuch' not found in tabular-service (local)" in told.stderr and revision in told.stderr
+    assert "Run: ./dev invoke status --env local" in told.stderr and told.stdout == ""
+    told = checkout.typed("logs", "--env", "local", "--job", "--revision", "nosuch", code=3)
+    assert "execution 'nosuch' not found in tabular-model-sync (local)" in told.stderr
+    quiet = checkout.typed("logs", "--env", "local", "--revision", revision, "--severity", "CRITICAL")
+    assert quiet.stderr == "no entries in the last 1h\n"

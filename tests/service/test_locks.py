@@ -13,6 +13,8 @@ from scripts import audit, lease
 from scripts.errors import BadInput, Conflict, NotFound
 from scripts.service import locks, target
 from scripts.settings.model import Settings
+from tests.cloud.proxy import Trouble, troubled
+from tests.conftest import StandIn
 from tests.service.conftest import Checkout, Listener, Make
 
 pytestmark = pytest.mark.process
@@ -64,7 +66,7 @@ def test_a_held_one_needs_a_yes_after_its_owner_was_named(settings: Settings, ch
     typed = ("lock.release", "--env", "local", "--name", "deploy-x")
     refused = checkout.typed(*typed, code=3)
     assert f"on {socket.gethostname()} (a deploy)" in refused.stderr
-    assert "Add --yes" in refused.stderr
+    assert "add --yes" in refused.stderr
     assert lease.holder_of(target.reach(settings).bucket, "deploy-x") is not None
     checkout.typed(*typed, "--yes")
     assert lease.holder_of(target.reach(settings).bucket, "deploy-x") is None
@@ -83,3 +85,15 @@ def test_what_changed_since_it_was_seen_is_not_freed(settings: Settings) -> None
         _ = locks.Release(settings, "deploy-y").plan
     with pytest.raises(BadInput, match="--name: found nothing"):
         locks.Release(settings, "")
+
+
+@pytest.mark.parametrize("how", ["forbidden", "expired"])
+def test_a_command_that_was_refused_leaves_none(
+    make: Make, checkout: Checkout, shared_standin: StandIn, how: str
+) -> None:
+    words = ("deploy", "--env", "local", "--sync", "never")
+    with troubled(shared_standin.url) as proxy:
+        proxy.troubles = [Trouble("POST", "entries:list", how, 99)]
+        checkout.typed(*words, code=4, MODELSHELF_ENDPOINT=proxy.url)
+    (found,) = json.loads(checkout.typed("lock.status", "--env", "local", "--json").stdout)["leases"]
+    assert (found["name"], found["state"]) == ("deploy-tabular-service", "free")

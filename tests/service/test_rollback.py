@@ -14,6 +14,7 @@ from scripts.service import apply, deploy, follow, instances, ownership, routing
 from scripts.service.deploy import Options
 from scripts.service.rollback import Back
 from scripts.settings.model import Settings
+from tests.cloud.proxy import Trouble, troubled
 from tests.conftest import StandIn
 from tests.service.conftest import Checkout, Listener, Make
 
@@ -60,6 +61,7 @@ def test_it_goes_back_stays_there_and_the_next_deploys_plan_says_so(make: Make, 
 
     again = back(settings)  # typed twice it does not go back twice
     assert again.plan.empty
+    assert again.about().endswith(f", where {first} serves already")
     assert "already rolled back" in again.remarks()[0]
     assert again.carry_out(Listener()).as_json()["changed"] is False
     told = Listener()
@@ -93,12 +95,14 @@ def test_typed_alone_it_finds_its_environment_and_no_request_fails(make: Make, c
         assert checkout.typed("rollback", "--dry-run", code=2).stdout.count(first) == 1
         refused = checkout.typed("rollback", code=3)
         assert refused.stderr.startswith(f"rolling back: tabular-service on local (stand-in at {settings.endpoint}), ")
-        assert "Add --yes" in refused.stderr
+        assert "add --yes" in refused.stderr
         done = checkout.typed("rollback", "--yes", "--json")
     finally:
         stopped.set()
         client.join()
-    assert json.loads(done.stdout)["revision"] == first
+    document = json.loads(done.stdout)
+    assert document["revision"] == first
+    assert 0 < document["moved_s"] <= 3
     assert serving(settings) == first
     assert failed == []
     assert "already rolled back" in checkout.typed("rollback", "--env", "local", "--yes").stderr
@@ -152,6 +156,19 @@ def test_a_revision_without_a_record_counts_by_the_request_log(make: Make) -> No
     assert back(settings).plan.changes[0].after == f"100 % {first}"
 
 
+def test_a_check_that_failed_on_a_bad_day_takes_no_revision_away(
+    make: Make, checkout: Checkout, shared_standin: StandIn
+) -> None:
+    """A deploy without anything to change only looks: what served before it still served when it fails."""
+    _, first = colour(make, "red")
+    with troubled(shared_standin.url) as proxy:
+        proxy.troubles = [Trouble("POST", "entries:list", "forbidden", 99)]
+        words = ("deploy", "--env", "local", "--sync", "never")
+        assert "cannot read the logs" in checkout.typed(*words, code=4, MODELSHELF_ENDPOINT=proxy.url).stderr
+    colour(make, "blue")
+    assert f"100 % {first}" in checkout.typed("rollback", "--dry-run", code=2).stdout
+
+
 def test_a_revision_that_does_not_start_leaves_traffic_where_it_was(make: Make, shared_standin: StandIn) -> None:
     settings = make(service={"secret_env": {"COLOUR": "colour:1"}})
     secret = f"/v1/projects/{settings.project}/secrets"
@@ -187,6 +204,13 @@ def test_others_at_work_are_respected(make: Make, monkeypatch: pytest.MonkeyPatc
         _ = back(make(service={"cloud_run_name": "another"})).plan
     with pytest.raises(BadInput, match="an earlier revision"):
         back(settings, "latest")
+
+
+def test_what_is_no_version_is_told_by_the_option_that_was_typed(make: Make, checkout: Checkout) -> None:
+    colour(make, "red")
+    told = checkout.typed("rollback", "--env", "local", "--models", "yesterday", code=3).stderr
+    assert "✗ --models: 'yesterday' is not a version name" in told
+    assert "Run: ./dev invoke cache.list --env local" in told
 
 
 def test_models_go_back_with_the_service_alone_and_not_to_what_is_gone(

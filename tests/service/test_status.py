@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from scripts.errors import Unreachable
-from scripts.service import deploy, status
+from scripts.service import deploy, instances, status
 from scripts.service.preflight import Options
-from tests.service.conftest import Listener, Make
+from tests.service.conftest import Checkout, Listener, Make
 
+Patch = pytest.MonkeyPatch
 pytestmark = pytest.mark.process
 NEVER = Options(sync="never")
 
@@ -43,6 +46,20 @@ def test_without_a_published_version_new_instances_would_miss(make: Make, listen
     found = status.status(settings, "tabular")
     assert found.exit_code == 2
     assert any("start on a miss: no trusted version" in line for line in found.degraded)
+
+
+def test_after_a_rollback_it_tells_of_who_serves(make: Make, checkout: Checkout, monkeypatch: Patch) -> None:
+    """The newest revision is ready and has no traffic: neither it nor its instances are what the service is."""
+    monkeypatch.setattr(instances, "SEEN_TIMEOUT_S", 15.0)
+    tabular = {"image": "example/tabular:1"}
+    first = deploy.deploy(make(service=tabular), Options(), Listener()).revision
+    make(service={**tabular, "env": {"COLOUR": "blue"}})
+    checkout.typed("deploy", "--env", "local")
+    checkout.typed("rollback", "--env", "local", "--yes")
+    found = json.loads(checkout.typed("status", "--env", "local", "--json").stdout)
+    assert (found["status"], found["revision"], found["causes"]) == ("healthy", first, [])
+    assert [item["cache_hit"] for item in found["instances"]] == [True]
+    assert "healthy" in checkout.typed("health", "--env", "local").stdout
 
 
 def test_a_failed_revision_that_never_served_is_down(make: Make, listener: Listener) -> None:

@@ -114,7 +114,16 @@ def test_without_an_environment_the_known_ones_are_listed(invoke: Type) -> None:
         (["history", "--env", "local"], 4, "Run: ./dev invoke local.up"),
         (["health", "--env", "local"], 4, "Run: ./dev invoke local.up"),
         (["deploy", "--evn", "local"], 1, "did you mean --env?"),
-        (["deploy", "staging"], 1, "deploy takes options only"),
+        (["deploy", "staging"], 1, "there is no task 'staging'; did you mean --env staging?"),
+        (["status", "local"], 1, "did you mean --env local?"),
+        (["promote", "staging"], 1, "promote takes options only"),
+        (["loadtest", "--env", "local", "--service", "nosuch"], 3, "available: tabular"),
+        (["loadtest", "--env", "local", "--threshold", "p98<fast"], 3, "For example: --threshold"),
+        (["image.build", "--env", "local", "--service", "nosuch"], 3, "available: tabular"),
+        *(
+            ([task, "--env", "nosuch"], 3, "environment 'nosuch' does not exist; available: dev, local, prod, staging")
+            for task in ("health", "history", "image.build", "loadtest", "lock.status", "logs", "status", "toggle")
+        ),
         (["deploy", "--env"], 1, "--env needs a value"),
         (["local.provision", "--env", "staging"], 4, "gcloud auth application-default login"),
     ],
@@ -138,7 +147,7 @@ def test_a_reset_asks_only_where_there_is_something_to_remove(invoke: Type, tmp_
     assert invoke("local.reset", "--dry-run").returncode == 2
     done = invoke("local.reset")
     assert (done.returncode, done.stdout) == (3, "")
-    assert "Add --yes" in done.stderr
+    assert "add --yes" in done.stderr
     assert (tmp_path / "state" / "cloud").is_dir()
 
 

@@ -15,7 +15,7 @@ import pytest
 from invoke.main import program
 
 from scripts import lease
-from scripts.service import deploy, routing, shift, target
+from scripts.service import deploy, routing, shift, target, validation
 from scripts.service.preflight import Options
 from scripts.settings import load
 from scripts.settings.model import Settings
@@ -210,6 +210,8 @@ def test_hooks_are_told_and_one_before_stops_everything(
     settings(make, hooks=hooks)
     run()
     run()  # nothing to change: nobody is told
+    settings(make, 2, hooks={"before_deploy": [["true"]], "after_deploy": [["false"]]})
+    assert "after_deploy" in run()[1], "a hook may leave its standard input unread"
     settings(make, 1, hooks=hooks | {"on_failure": hook(3)}, mode="late")
     _, err = run(code=5)
     assert "on_rollback: on_rollback local 4 verify" in err
@@ -220,7 +222,8 @@ def test_hooks_are_told_and_one_before_stops_everything(
 
 
 def test_a_hold_sticks_until_there_is_something_new(make: Make, run: Run) -> None:
-    first = deploy.deploy(settings(make, 1), NEVER, Listener()).revision
+    other = Options(sync="never", image="us-docker.pkg.dev/tests/containers/hello:7")
+    first = deploy.deploy(settings(make, 1), other, Listener()).revision
     chosen = settings(make, 2)
     second = deploy.deploy(chosen, NEVER, Listener()).revision
     reached = target.reach(chosen)
@@ -231,6 +234,8 @@ def test_a_hold_sticks_until_there_is_something_new(make: Make, run: Run) -> Non
     out, err = run()
     assert "nothing to change" in out
     assert f"traffic is pinned to {first} by a rollback (it is wrong), though {second} is newer: it stays there" in err
+    held = reached.run.get_revision(first)
+    assert held is not None and json.loads(run("--json")[0])["image"] == validation.image_of(held)
     out, err = run("--unpin", "--dry-run", code=2)
     assert f"~ service tabular-service spec.traffic: 100 % {first} → 100 % latest" in out
     assert "this deploy moves it" in err

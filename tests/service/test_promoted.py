@@ -1,0 +1,63 @@
+"""What was promoted stays: a deploy keeps it, and status calls it no difference, until somebody says otherwise."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from scripts.service import deploy, target
+from scripts.service.deploy import Options
+from tests.service.conftest import Checkout, Listener, Make
+from tests.service.test_promote import Pair, load_tested
+from tests.service.test_promote import pair as _pair
+
+pytestmark = pytest.mark.process
+pair = _pair
+PROMOTE = ("promote", "--from", "staging", "--to", "prod", "--min-age", "0s", "--yes", "--json")
+PROD = {"image": "europe-docker.pkg.dev/prod/services/tabular:latest"}
+
+
+def image_of(checkout: Checkout) -> str:
+    found = json.loads(checkout.typed("deploy", "--env", "prod", "--json").stdout)
+    return str(found["image"])
+
+
+def test_a_promoted_image_stays_until_the_file_names_another(pair: Pair, make: Make, checkout: Checkout) -> None:
+    source, to = pair(services=_services(make, PROD))
+    deploy.deploy(source, Options(), Listener())
+    load_tested(source)
+    promoted = json.loads(checkout.typed(*PROMOTE).stdout)
+    assert promoted["image"].startswith("europe-docker.pkg.dev/staging/services/tabular@sha256:")
+
+    found = json.loads(checkout.typed("status", "--env", "prod", "--json").stdout)
+    assert (found["status"], found["differences"]) == ("healthy", [])
+    planned = checkout.typed("deploy", "--env", "prod", "--dry-run")
+    assert "nothing to change" in planned.stdout
+    assert f"image {promoted['image']} was promoted: it stays until environments/prod.yaml" in planned.stderr
+    assert json.loads(checkout.typed(*PROMOTE).stdout)["changed"] is False
+    reached = target.reach(to)
+    assert len(reached.run.list_revisions(reached.name)) == 1  # the note made none
+
+    pair(services=_services(make, {**PROD, "env": {"COLOUR": "red"}}))
+    assert image_of(checkout) == promoted["image"]
+    assert "nothing to change" in checkout.typed("deploy", "--env", "prod", "--dry-run").stdout
+
+    pair(services=_services(make, {"image": "europe-docker.pkg.dev/prod/services/tabular:2", "env": {}}))
+    assert image_of(checkout).startswith("europe-docker.pkg.dev/prod/services/tabular@sha256:")
+
+
+def test_an_image_for_one_deploy_ends_a_promotion(pair: Pair, make: Make, checkout: Checkout) -> None:
+    source, _ = pair(services=_services(make, PROD))
+    deploy.deploy(source, Options(), Listener())
+    load_tested(source)
+    checkout.typed(*PROMOTE)
+    checkout.typed("deploy", "--env", "prod", "--image", "europe-docker.pkg.dev/prod/services/tabular:3")
+    assert image_of(checkout).startswith("europe-docker.pkg.dev/prod/services/tabular@sha256:")
+    assert "promoted" not in checkout.typed("deploy", "--env", "prod", "--dry-run").stderr
+
+
+def _services(make: Make, changes: dict[str, object]) -> dict[str, object]:
+    """The services of prod's file: staging's with another image of its own."""
+    plain = make().service("tabular").model_dump(mode="json")
+    return {"tabular": {**plain, **changes}}
