@@ -20,6 +20,8 @@ SEVERITIES = ("DEBUG", "INFO", "NOTICE", "WARNING", "ERROR", "CRITICAL")
 UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 MAX_LIMIT = 100_000
 NAMED = 8
+# What counts in a filter's structure: strings as a whole, and parentheses outside of them.
+_MARKS = re.compile(r"""\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|[()]""")
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,21 @@ class Wanted:
         """All of it as one filter. Raises BadInput for a severity, instance or pattern that is none."""
         of = of_job(target.job_name, self.source) if self.job else of_service(target.name, self.source)
         level = severity(self.severity)
-        own = f"({self.expression})" if self.expression.strip() else ""
+        own = _alone(self.expression)
         return both(of, f"severity>={level}" if level else "", _of_instance(self.instance), _like(self.grep), own)
+
+
+def _alone(expression: str) -> str:
+    """A condition of the user's that cannot end the parentheses around it. Raises BadInput."""
+    depth = 0
+    for found in _MARKS.finditer(expression):
+        depth += {"(": 1, ")": -1}.get(found[0], 0)
+        if depth < 0:
+            break
+    if depth:
+        text = f"--filter: found {expression!r}, whose parentheses do not match"
+        raise BadInput(text, "For example: --filter 'severity>=ERROR AND (jsonPayload.n>1 OR \"time-out\")'")
+    return f"({expression})" if expression.strip() else ""
 
 
 def entries(

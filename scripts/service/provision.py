@@ -8,7 +8,6 @@ from typing import Any
 from scripts.errors import Refused
 from scripts.plan import Action, Change, Plan
 from scripts.service import changing, ownership, target
-from scripts.service.steps import Talk
 from scripts.service.target import Target
 from scripts.settings.model import Settings
 
@@ -16,7 +15,7 @@ from scripts.settings.model import Settings
 HELLO_IMAGE = "us-docker.pkg.dev/cloudrun/container/hello"
 
 
-def provision(settings: Settings, service: str, talk: Talk, *, dry_run: bool = False) -> Plan:
+def provision(settings: Settings, service: str, *, dry_run: bool = False) -> Plan:
     """Create what is missing of bucket, signing key, job and service shell, schedule; what was (or would be) made.
 
     Raises Refused on Google Cloud, where all of it is Terraform's.
@@ -33,7 +32,6 @@ def provision(settings: Settings, service: str, talk: Talk, *, dry_run: bool = F
     lease = ownership.exclusive(reached, reached.lease_name, purpose)
     with lease, changing.recorded(reached, "local.provision", plan):
         for change in plan.changes:
-            talk.note(change.line())
             _make(reached, change)
     return plan
 

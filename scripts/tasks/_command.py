@@ -149,9 +149,6 @@ def guarded() -> Iterator[None]:
 
         show_error("interrupted", "Type the same command again: it continues where it stopped.")
         raise Exit(code=int(ExitCode.INTERRUPTED)) from None
-    except BrokenPipeError:
-        # Whoever read our output has seen enough (`| head`).
-        raise Exit(code=0) from None
     except (Exit, SystemExit):
         raise
     except ModuleNotFoundError as error:
@@ -161,6 +158,8 @@ def guarded() -> Iterator[None]:
         show_error(f"the package {error.name!r} is missing in {sys.executable}", remedy)
         raise Exit(code=int(ExitCode.REFUSED)) from None
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _unread():
+            raise Exit(code=0) from None  # whoever read our output has seen enough (`| head`)
         from scripts.process import redact
         from scripts.tasks._screen import show_error
         from scripts.tasks._trouble import record
@@ -189,6 +188,15 @@ def _open_streams() -> None:
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
         getattr(sys, name).reconfigure(errors="replace")
+
+
+def _unread() -> bool:
+    """Whether the reader of stdout has gone: any other broken pipe is a failure like every other."""
+    import select
+
+    asked = select.poll()
+    asked.register(sys.stdout, 0)
+    return any(events & select.POLLERR for _, events in asked.poll(0))
 
 
 def _first_line(error: Exception) -> str:

@@ -83,7 +83,7 @@ def provision(c: Any, env: str = "", service: str = "tabular", dry_run: bool = F
     from scripts.tasks._screen import show_plan
 
     screen, settings = begin(env, json)
-    plan = domain.provision(settings, service, screen, dry_run=dry_run)
+    plan = domain.provision(settings, service, dry_run=dry_run)
     if dry_run:
         return show_plan(screen, plan)
     screen.lines(plan.lines())

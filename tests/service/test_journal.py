@@ -98,8 +98,12 @@ def test_entries_are_chosen_by_instance_pattern_and_expression(make: Make, share
     assert found(grep="models_differ") == ["aa22"]
     assert found(expression="jsonPayload.n>1 OR severity=ERROR") == ["aa22", "bb33"]
     assert found(instance="aa", expression="jsonPayload.n>1 OR severity=ERROR") == ["aa22"]
+    assert found(expression='jsonPayload.message:"(" OR severity=ERROR') == ["bb33"]
+    for unsafe in ("n=1) OR (severity=ERROR", "(severity=ERROR", '"a" ) OR ("b"'):
+        with pytest.raises(BadInput, match="parentheses do not match"):
+            found(expression=unsafe)
     with pytest.raises(BadInput, match="Unparseable filter"):
-        found(expression="jsonPayload.n>(")
+        found(expression="jsonPayload.n>")
 
 
 @pytest.mark.process

@@ -210,6 +210,31 @@ def test_an_unexpected_error_is_one_line_and_its_details_are_in_a_file(invoke: T
 
 
 @pytest.mark.process
+@pytest.mark.parametrize(("unread", "code"), [(False, 1), (True, 0)])
+def test_a_broken_pipe_is_a_success_only_when_the_reader_of_the_output_has_gone(
+    tmp_path: Path, unread: bool, code: int
+) -> None:
+    text = (
+        "import time\nfrom invoke.collection import Collection\nfrom scripts.tasks._command import command\n"
+        "@command()\ndef broken(c):\n    'Break.'\n    time.sleep(1)\n    raise BrokenPipeError('other')\n"
+        "namespace = Collection(broken)\n"
+    )
+    (tmp_path / "tasks.py").write_text(text, encoding="utf-8")
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "MODELSHELF_STATE": str(tmp_path / "state")}
+    child = subprocess.Popen(
+        [sys.executable, "-m", "invoke", "broken"], cwd=tmp_path, env=env, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    with child:
+        assert child.stdout is not None and child.stderr is not None
+        if unread:
+            child.stdout.close()
+        told = child.stderr.read()
+    assert child.returncode == code
+    assert ("unexpected BrokenPipeError: other" in told) is not unread
+
+
+@pytest.mark.process
 @pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_task_ends_with_130(tmp_path: Path, sig: signal.Signals) -> None:
     text = (
