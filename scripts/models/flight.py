@@ -12,16 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from scripts.errors import SYNC, BadInput, Conflict, OpsError
 from scripts.models import layout, manifest, signing
 from scripts.models.publish import Publisher
 from scripts.models.strict import Reader, dump
 from scripts.models.transfer import Placed, Wanted
-
-if TYPE_CHECKING:
-    pass
 
 FLIGHT_TYPE = "application/vnd.modelshelf.flight+json"
 SHARE_TYPE = "application/vnd.modelshelf.share+json"
