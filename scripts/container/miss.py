@@ -48,7 +48,8 @@ def resolve(
 ) -> Look:  # fmt: skip
     """Follow on_miss (trigger, publish, wait, fail) and return a look whose reading has a version to serve.
 
-    began: the start of the process, from which Cloud Run counts. Raises OpsError when there is none in the end; its remedy says how to publish one.
+    began: the start of the process, from which Cloud Run counts. Raises OpsError when there is none in the end; its
+    remedy says how to publish one.
     """
     if runtime.on_miss == "fail":
         raise _no_version(runtime, first, "on_miss is fail", None)
