@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import resource
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -125,6 +127,19 @@ def test_a_tree_of_more_parts_than_the_daemon_may_open(
     assert tree.blob("trunk").download_as_bytes() == bytes(range(65, 81)) * 64
     composed(tree, "forest", *["branch"] * 32).delete()
     assert len(list(tree.list_blobs())) == 18
+
+
+def test_a_first_read_while_the_daemon_stops_is_told_to_come_back(bucket: Any, running: Any, state: Path) -> None:
+    bucket.blob("large").upload_from_string(bytes(10 << 20))
+    composed(bucket, "whole", *["large"] * 32)
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(fetch, f"{running.url}/storage/v1/b/joined/o/whole?alt=media")
+        while files_bytes(state) == len(WHOLE) + (10 << 20) and not answer.done():
+            time.sleep(0.001)
+        assert running.stop() == 0
+        with contextlib.suppress(OSError):  # closed in the middle of a whole answer
+            assert answer.result(60)[0] in (200, 503)
+    assert "unexpected error" not in (state / "daemon.log").read_text(encoding="utf-8")
 
 
 def test_copies_of_a_composite_share_what_it_has(bucket: Any, state: Path) -> None:
