@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from scripts.errors import AccessDenied, Conflict, OpsError, Refused, Unreachable
+from scripts.errors import AccessDenied, BadInput, Conflict, OpsError, Refused, Unreachable
 
 if TYPE_CHECKING:
     from scripts.cloud.storage import Bucket
@@ -139,13 +139,13 @@ class Lease:
         self._until = began + self._ttl_s
 
     def _adopted(self) -> bool:
-        """Whether somebody of the group has renewed it meanwhile: then that counts for this one too."""
+        """Whether it was renewed after all: by somebody of the group, or by a renewal of this one that was given up as
+        unanswered and arrived later."""
         began = time.monotonic()
         with contextlib.suppress(OpsError):
-            found = self._bucket.read(object_name(self.name), limit_bytes=LIMIT_BYTES) if self._group else None
-            holder = _parse(found[0]) if found else None
-            if found is not None and holder is not None and holder.owner == self._group:
-                self._generation = found[1].generation
+            generation, holder = _look(self._bucket, self.name)
+            if holder is not None and holder.owner == self.holder.owner:
+                self._generation = generation
                 self._until = min(began + self._ttl_s, began + holder.left_s(datetime.now(UTC)))
                 return True
         return False
@@ -189,13 +189,11 @@ def hold(
 def claim(bucket: Bucket, name: str, purpose: str, *, ttl_s: float) -> int:
     """Take a lease that nobody renews: it lapses after ttl_s, until when nobody else gets it. Its generation, for
     unclaim(); 0 when somebody else has it. Raises what the bucket raises."""
-    found = bucket.read(object_name(name), limit_bytes=LIMIT_BYTES)
-    current = _parse(found[0]) if found else None
+    generation, current = _look(bucket, name)
     if current is not None and current.alive(datetime.now(UTC)):
         return 0
     with contextlib.suppress(Conflict):
-        mine = _mine(purpose, ttl_s, current)
-        return _write(bucket, name, mine, found[1].generation if found else 0)
+        return _write(bucket, name, _mine(purpose, ttl_s, current), generation)
     return 0
 
 
@@ -207,8 +205,7 @@ def unclaim(bucket: Bucket, name: str, generation: int) -> None:
 
 def holder_of(bucket: Bucket, name: str) -> Holder | None:
     """Who holds a lease now, or None."""
-    found = bucket.read(object_name(name), limit_bytes=LIMIT_BYTES)
-    holder = _parse(found[0]) if found else None
+    holder = _look(bucket, name)[1]
     return holder if holder is not None and holder.alive(datetime.now(UTC)) else None
 
 
@@ -268,18 +265,16 @@ def _take(
 ) -> Lease:
     told = ""
     while True:
-        found = bucket.read(object_name(name), limit_bytes=LIMIT_BYTES)
-        current = _parse(found[0]) if found else None
+        generation, current = _look(bucket, name)
         if current is None or not current.alive(datetime.now(UTC)):
             began = time.monotonic()
             mine = _mine(purpose, ttl_s, current, group)
             with contextlib.suppress(Conflict):  # somebody was faster: look who
-                generation = _write(bucket, name, mine, found[1].generation if found else 0)
-                return Lease(bucket, name, mine, generation, ttl_s, began, group=group)
+                return Lease(bucket, name, mine, _write(bucket, name, mine, generation), ttl_s, began, group=group)
             continue
-        if group and found is not None and current.owner == group:
+        if group and current.owner == group:
             began = time.monotonic() - ttl_s + current.left_s(datetime.now(UTC))
-            return Lease(bucket, name, current, found[1].generation, ttl_s, min(began, time.monotonic()), group=group)
+            return Lease(bucket, name, current, generation, ttl_s, min(began, time.monotonic()), group=group)
         if time.monotonic() >= deadline:
             raise _refusal(name, current)
         if on_wait is not None and told != current.owner:
@@ -303,6 +298,16 @@ def object_name(name: str) -> str:
 
 def _text(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _look(bucket: Bucket, name: str) -> tuple[int, Holder | None]:
+    """The generation of a lease's object (0: there is none) and its holder, dead or alive."""
+    try:
+        found = bucket.read(object_name(name), limit_bytes=LIMIT_BYTES)
+    except BadInput:  # larger than any lease
+        info = bucket.stat(object_name(name))
+        return (info.generation if info is not None else 0), None
+    return (found[1].generation, _parse(found[0])) if found is not None else (0, None)
 
 
 def _parse(data: bytes) -> Holder | None:

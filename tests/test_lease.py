@@ -155,3 +155,26 @@ def test_a_torn_lease_protects_nobody(bucket: Bucket, content: bytes) -> None:
     bucket.replace(NAME, content, 0)
     with lease.hold(bucket, "publish", "after it") as held:
         assert held.holder.serial == 1
+
+
+def test_a_renewal_that_arrives_after_it_was_given_up_loses_nothing(bucket: Bucket) -> None:
+    with lease.hold(bucket, "publish", "a sync", ttl_s=1.5) as held:
+        found = bucket.read(NAME)
+        assert found is not None
+        late = bucket.replace(NAME, found[0], found[1].generation)  # as the server does it, the client gone
+        deadline = time.monotonic() + 3.0
+        while time.monotonic() < deadline:
+            held.check()
+            time.sleep(0.05)
+        renewed = bucket.stat(NAME)
+        assert renewed is not None and renewed.generation > late.generation
+    assert lease.holder_of(bucket, "publish") is None
+
+
+def test_what_is_larger_than_any_lease_protects_nobody(bucket: Bucket) -> None:
+    bucket.create_object(NAME, b" " * (lease.LIMIT_BYTES + 1))
+    assert lease.holder_of(bucket, "publish") is None
+    with lease.hold(bucket, "publish", "a sync") as held:
+        held.check()
+    bucket.create_object("leases/trigger.json", b" " * (lease.LIMIT_BYTES + 1))
+    assert lease.claim(bucket, "trigger", "a start", ttl_s=60.0) > 0

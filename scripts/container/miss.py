@@ -23,7 +23,7 @@ from scripts.settings.runtime import Runtime
 
 POLL_S = 1.0
 TELL_EVERY_S = 5.0
-MAX_WAIT_S = 235.0  # below Cloud Run's limit of 240 s for a start, whatever the settings say
+MAX_WAIT_S = 235.0  # since the process began: below Cloud Run's limit of 240 s for a start, whatever the settings say
 
 
 class Effort(Protocol):
@@ -43,11 +43,13 @@ class OnlyWait:
 
 
 def resolve(
-    runtime: Runtime, cloud: Cloud, environ: MutableMapping[str, str], look: Callable[[], Look], first: Look
-) -> Look:
+    runtime: Runtime, cloud: Cloud, environ: MutableMapping[str, str], look: Callable[[], Look], first: Look,
+    began: float,
+) -> Look:  # fmt: skip
     """Follow on_miss (trigger, publish, wait, fail) and return a look whose reading has a version to serve.
 
-    Raises OpsError when there is none in the end; its remedy says how to publish one.
+    began: the start of the process, from which Cloud Run counts. Raises OpsError when there is none in the end; its
+    remedy says how to publish one.
     """
     if runtime.on_miss == "fail":
         raise _no_version(runtime, first, "on_miss is fail", None)
@@ -58,7 +60,7 @@ def resolve(
         effort = _begin(runtime, cloud, environ)
     except OpsError as problem:
         return _previous(runtime, first, _no_version(runtime, first, "the sync could not be started", problem))
-    return _watch(runtime, look, first, effort)
+    return _watch(runtime, look, first, effort, began + MAX_WAIT_S)
 
 
 def settle(runtime: Runtime, last: Look, why: str) -> Look:
@@ -66,9 +68,9 @@ def settle(runtime: Runtime, last: Look, why: str) -> Look:
     return _previous(runtime, last, _no_version(runtime, last, why, None))
 
 
-def _watch(runtime: Runtime, look: Callable[[], Look], first: Look, effort: Effort) -> Look:
+def _watch(runtime: Runtime, look: Callable[[], Look], first: Look, effort: Effort, latest: float) -> Look:
     began = time.monotonic()
-    deadline = began + min(float(runtime.wait_timeout_s), MAX_WAIT_S)
+    deadline = min(began + runtime.wait_timeout_s, latest)
     tell_at, last = began, first
     while True:
         over = effort.ended()  # before looking: what it published until now must be seen

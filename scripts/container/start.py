@@ -57,7 +57,7 @@ def prepare(runtime: Runtime, cloud: Cloud, environ: MutableMapping[str, str], b
         # No sync brings other bytes to files whose sizes and checksums are right.
         later = miss.settle(runtime, first, "the newest version was rejected, see the errors above")
     else:
-        later = miss.resolve(runtime, cloud, environ, watch.look, first)
+        later = miss.resolve(runtime, cloud, environ, watch.look, first, began)
     return _mounted(runtime, first, later.reading.trusted, began)
 
 

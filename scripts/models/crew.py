@@ -91,6 +91,8 @@ class Crew:
             task = self._tasks.popleft()
             self._under_way += 1
             self._changed.wait_for(lambda: self._failure or self._free_bytes >= task.memory_bytes)
+            if self._failure:
+                return None
             self._free_bytes -= task.memory_bytes
             return task
 

@@ -12,24 +12,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from scripts.errors import SYNC, BadInput, Conflict, OpsError
 from scripts.models import layout, manifest, signing
 from scripts.models.publish import Publisher
+from scripts.models.shelf import EXECUTION
 from scripts.models.strict import Reader, dump
 from scripts.models.transfer import Placed, Wanted
-
-if TYPE_CHECKING:
-    pass
 
 FLIGHT_TYPE = "application/vnd.modelshelf.flight+json"
 SHARE_TYPE = "application/vnd.modelshelf.share+json"
 _KEYS = ("created_at", "execution", "identity", "revisions", "serial", "tasks", "version")
 _READER = Reader("flight", SYNC)
 _LIMIT_BYTES = 64 << 10
-# The metadata of a note that tells, unproven, whose it is: others need not be read.
-_EXECUTION = "modelshelf-execution"
 
 
 @dataclass(frozen=True)
@@ -77,7 +73,7 @@ def begin(publisher: Publisher, flight: Flight) -> Flight:
     data = _sealed(vars(flight) | {"revisions": dict(flight.revisions)}, FLIGHT_TYPE, publisher)
     own = None
     try:
-        own = bucket.create_object(name, data, {_EXECUTION: flight.execution})
+        own = bucket.create_object(name, data, {EXECUTION: flight.execution})
     except Conflict:  # two tasks in the same second give the same name
         if flight.tasks == 1:
             raise
@@ -96,7 +92,7 @@ def joined(publisher: Publisher, share: Share) -> Flight | None:
     if not share.execution:
         return None
     listed = publisher.bucket.list(layout.TMP)
-    notes = [info for info in listed if info.metadata.get(_EXECUTION) == share.execution]
+    notes = [info for info in listed if info.metadata.get(EXECUTION) == share.execution]
     for info in sorted(notes, key=lambda info: info.generation):
         found = publisher.bucket.read(info.name, limit_bytes=_LIMIT_BYTES)
         flight = _flight(found[0], publisher) if found is not None else None
@@ -106,6 +102,12 @@ def joined(publisher: Publisher, share: Share) -> Flight | None:
         if (flight.execution, flight.tasks, flight.serial) == wanted:
             return flight
     return None
+
+
+def committed(publisher: Publisher, share: Share, serial: int) -> bool:
+    """Whether this execution's tasks made the statement with this serial: the other tasks have no work left then."""
+    info = publisher.bucket.stat(layout.statement_name(serial))
+    return bool(share.execution) and info is not None and info.metadata.get(EXECUTION) == share.execution
 
 
 def mine(groups: Sequence[list[Wanted]], share: Share) -> list[list[Wanted]]:

@@ -149,7 +149,7 @@ def look(
     """Read, verify and decide; an unreadable holds.json is a problem to report, not a reason to stay down.
 
     hold_matters=False saves its read where the models match: an instance at its start asks for a hold only when it
-    decides between hit and miss. All else of that look is five calls.
+    decides between hit and miss. All else of that look is five calls, and one for each thousand files more.
     """
     reading = read(bucket, keys, min_serial=min_serial, pinned_version=pinned_version, rejected=rejected)
     problems = reading.problems

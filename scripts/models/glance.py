@@ -2,9 +2,9 @@
 
 manifest.json carries the manifest, the serial and the signed envelope: one read tells all. Listings then prove that no
 higher statement is there, and that the statement, the manifest, .done and every file have the size and checksum that
-follow from it; four calls at once, no matter how large the version (a page of a listing holds 1,000 names). The copy
-itself is believed in nothing: what it says is signed, and whatever does not fit sends the reader the long way
-(statements.read_trusted), which says what is wrong.
+follow from it; four calls at once, and one more for each thousand files of a store beyond the first (a page of a
+listing). The copy itself is believed in nothing: what it says is signed, and whatever does not fit sends the reader the
+long way (statements.read_trusted), which says what is wrong.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from scripts.errors import SYNC, Conflict, OpsError, Refused
 from scripts.models import copies, gate, layout, manifest, signing, statements
 from scripts.models.manifest import Manifest
-from scripts.models.shelf import NAMES
+from scripts.models.shelf import EXECUTION, NAMES
 from scripts.models.statements import Statement, Trusted
 from scripts.settings.types import TrustedKey
 
@@ -35,13 +35,15 @@ _ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class Publisher:
-    """Who may commit, and as which serial. serial: the one that comes next, fixed when the work began."""
+    """Who may commit, and as which serial. serial: the one that comes next, fixed when the work began. execution: of
+    the job whose tasks work together, or empty."""
 
     bucket: Bucket
     signer: Signer
     keys: tuple[TrustedKey, ...]
     lease: Lease
     serial: int
+    execution: str = ""
 
 
 def next_serial(bucket: Bucket, min_serial: int = 0) -> int:
@@ -108,7 +110,8 @@ def commit(
     data = statements.seal(statement, publisher.signer)
     publisher.lease.check()
     try:
-        publisher.bucket.create_object(layout.statement_name(serial), data, {NAMES: version})
+        told = {NAMES: version} | ({EXECUTION: publisher.execution} if publisher.execution else {})
+        publisher.bucket.create_object(layout.statement_name(serial), data, told)
     except Conflict as error:
         raise _lost(publisher, version) from error
     _, envelope = statements.unseal(data, publisher.keys)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from scripts.cloud.storage_objects import ObjectInfo
     from scripts.lease import Lease
 
-# How far down the statements are read for what is active and for what readers would fall back to.
+# How far below the active statement others are read for what readers would fall back to.
 _READ = 20
 # A sync removes nothing below this number, whatever is configured: a full bucket is warned of.
 LEAST = 3
@@ -156,13 +156,19 @@ def tidy(bucket: Bucket, lease: Lease, keys: Sequence[TrustedKey], retain: Retai
 def _taken(bucket: Bucket, seen: Shelf, keys: Sequence[TrustedKey]) -> list[str]:
     """What readers take now, and what they would take if that did not hold up."""
     found: list[str] = []
-    for commit in seen.commits[:_READ]:
-        opened = statements.open_statement(bucket, commit.serial, keys)
-        if not isinstance(opened, Problem) and seen.is_complete(opened[0].version):
-            found.append(opened[0].version)
-        if len(set(found)) == 2:
+    left = statements.MAX_TRIED  # as many as a reader tries
+    for commit in seen.commits:
+        if not left or len(found) == 2:
             break
-    return list(dict.fromkeys(found))
+        left -= 1
+        opened = statements.open_statement(bucket, commit.serial, keys)
+        if isinstance(opened, Problem) or not seen.is_complete(opened[0].version):
+            continue
+        if not found:
+            left = min(left, _READ)
+        if opened[0].version not in found:
+            found.append(opened[0].version)
+    return found
 
 
 def _named(bucket: Bucket, seen: Shelf) -> set[str]:

@@ -25,6 +25,8 @@ LEASE = "publish"
 _AGAIN = "Run the same command again: it looks anew, and shows its plan."
 # The metadata of a statement's object that tells, unproven, which version it names: what need not be read is not.
 NAMES = "modelshelf-version"
+# The metadata of a flight's note and of a statement that tells, unproven, which execution of several tasks made it.
+EXECUTION = "modelshelf-execution"
 
 
 @dataclass(frozen=True)

@@ -82,9 +82,9 @@ def sync(
     tell: hears the pace of the transfer. share: which task of an execution this is. execution: the job execution that
     runs this, for the audit. wait_s: how long to wait for another sync, which after it was killed still holds the lease
     for lease_ttl_s. accept: take what tags name upstream now, where the settings fix no revision. retain: prune
-    afterwards, unless a hold is set. Raises
-    BadInput, Refused (lease, unknown signing key), Conflict (somebody else committed), and what sources and bucket
-    raise; the active version stays what it was then, and finished files are taken up by the next run.
+    afterwards, unless a hold is set. Raises BadInput, Refused (lease, unknown signing key), Conflict (somebody else
+    committed), and what sources and bucket raise; the active version stays what it was then, and finished files are
+    taken up by the next run.
     """
     _check_specs(specs)
     publish.check_signer(signer, keys)
@@ -93,7 +93,8 @@ def sync(
         bucket, shelf.LEASE, purpose, ttl_s=lease_ttl_s, wait_s=wait_s, on_wait=_waiting(say), group=share.group
     )
     with hold as held:
-        publisher = Publisher(bucket, signer, tuple(keys), held, publish.next_serial(bucket, min_serial))
+        serial = publish.next_serial(bucket, min_serial)
+        publisher = Publisher(bucket, signer, tuple(keys), held, serial, share.execution)
         run = _Sync(publisher, tuple(specs), sources, say, tell, share, min_serial, accept, retain)
         noted = Noted(bucket, environment, command, execution, run.specs, say)
         return audited(noted, run.work, lambda: run.landed)
@@ -132,9 +133,12 @@ class _Sync:
     def work(self, began: float) -> SyncResult:
         """Everything between taking the lease and giving it back; began: time.monotonic() at the start."""
         bucket = self.publisher.bucket
+        hold = None
         if self.share.count > 1:
             self.publisher.lease.leave()  # until it is clear that no other task needs it
-            note = flight.joined(self.publisher, self.share)
+            # Whoever set a hold at what is active made no statement, so the serial of a note does not tell of it.
+            hold = holds.read(bucket).hold
+            note = flight.joined(self.publisher, self.share) if hold is None else None
             if note is not None:
                 known = self._known()
                 left = leftovers.look(bucket, _newest(known))
@@ -146,7 +150,7 @@ class _Sync:
         for problem in reading.problems:
             self.say(f"not trusted: {problem.line()}")
         active = reading.trusted
-        hold = holds.read(bucket).hold
+        hold = hold or holds.read(bucket).hold
         if hold is not None:
             self.say(f"held at {hold.version} since {hold.since}: {hold.reason or 'no reason given'}; nothing pulled")
             self.publisher.lease.leave(stay=False)
@@ -182,15 +186,15 @@ class _Sync:
         return [self.sources[spec.kind].resolve(spec, known[spec.name]) for spec in self.specs]
 
     def _unchanged(self, active: Trusted, moved: tuple[Moved, ...], began: float) -> SyncResult:
-        """Nothing to pull: mend the copies, and put a new statement on top of any that did not hold up (of several
-        tasks the first does)."""
+        """Nothing to pull: mend the copies, and put a new statement on top of any that did not hold up. Of several
+        tasks the first does this, and only it gives the lease back: the others must not while it works. After a commit
+        of their own nobody else does, and one that is run again since it died then does it."""
+        if self.share.index > 0 and not flight.committed(self.publisher, self.share, active.serial):
+            self.say(f"up to date: {active.version} (serial {active.serial}), 0 bytes pulled")
+            return self._result("up_to_date", active, moved, began)
         self.publisher.lease.leave(stay=False)
         self._clean()
-        if (
-            self.share.index == 0
-            and self.publisher.serial > max(active.serial + 1, self.min_serial)
-            and self._covered(active)
-        ):
+        if self.publisher.serial > max(active.serial + 1, self.min_serial) and self._covered(active):
             trusted = publish.commit(
                 self.publisher,
                 active.manifest,

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from scripts.errors import SYNC, OpsError
+from scripts.errors import SYNC, BadInput, OpsError
 from scripts.models import layout
 from scripts.models.manifest import Manifest, ModelFile
 from scripts.models.sources.base import RemoteFile, Resolved
@@ -124,7 +124,8 @@ class Digest:
 
 
 def wanted_objects(resolved: Iterable[Resolved], version: str) -> dict[str, Wanted]:
-    """Every object of a version once, by its final name; raises BadInput for a path that may not be one."""
+    """Every object of a version once, by its final name; raises BadInput for a path that may not be one, and for two
+    models that need other bytes under one name."""
     found: dict[str, Wanted] = {}
     for model in resolved:
         spec = model.spec
@@ -132,7 +133,13 @@ def wanted_objects(resolved: Iterable[Resolved], version: str) -> dict[str, Want
         for file in model.files:
             path = layout.check_path(file.path, f"{spec.name} ({spec.source})")
             name = layout.check_path(f"{prefix}/{path}", f"{spec.name} ({spec.source})")
-            found.setdefault(name, Wanted(name, model, file))
+            item = Wanted(name, model, file)
+            first = found.setdefault(name, item)
+            if (first.key, first.file.size_bytes) != (item.key, file.size_bytes):
+                both = (
+                    f"models: {spec.name!r} and {first.resolved.spec.name!r} both have a file {path}, with other bytes"
+                )
+                raise BadInput(both, "Two revisions of one source exclude each other: correct models[].source.")
     return found
 
 

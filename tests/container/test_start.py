@@ -9,12 +9,16 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from scripts.cloud.connect import connect_runtime
+from scripts.container import miss
+from scripts.container.start import prepare
 from scripts.errors import ExitCode
 from scripts.settings.types import ModelSpec
 
@@ -124,6 +128,18 @@ def test_a_version_that_appears_while_waiting_is_served_when_its_files_show(worl
     assert (info["cache_hit"], info["reason"]) == (False, "no_trusted_version")
     assert info["manifest_version"] == version
     assert child.stop() == 0
+
+
+def test_the_wait_ends_in_time_however_late_it_began(world: Any) -> None:
+    """Cloud Run counts from the start of the process: what came before a miss was decided is part of it."""
+    first = world.model()
+    older = world.publish(first)
+    world.mirror()
+    wanted = world.runtime(first, ModelSpec("second", "ollama", f"library/{world.name}:2"), wait_timeout_s=180)
+    cloud, began = connect_runtime("p", "europe-west1", world.url), time.monotonic()
+    active = prepare(wanted, cloud, {}, began - miss.MAX_WAIT_S + 2)
+    assert (active.manifest_version, active.cache_hit) == (older, False)
+    assert time.monotonic() - began < 10
 
 
 def test_the_previous_version_serves_when_the_new_one_does_not_come(world: Any) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import resource
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -109,6 +112,34 @@ def test_many_readers_at_once_read_the_same(bucket: Any, state: Path) -> None:
         found = list(pool.map(lambda _: made.download_as_bytes(), range(8)))
     assert all(each == WHOLE for each in found)
     assert files_bytes(state) == len(WHOLE)
+
+
+def test_a_tree_of_more_parts_than_the_daemon_may_open(
+    state: Path, standin_at: Callable[..., Any], connect: Callable[..., Any]
+) -> None:
+    running = standin_at(state, module="tests.joining")
+    resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE, (256, 256))
+    tree = connect(running.url).create_bucket("tree")
+    for number in range(16):
+        tree.blob(f"part-{number}").upload_from_string(bytes([65 + number]))
+    composed(tree, "branch", *[f"part-{number % 16}" for number in range(32)])
+    composed(tree, "trunk", *["branch"] * 32)
+    assert tree.blob("trunk").download_as_bytes() == bytes(range(65, 81)) * 64
+    composed(tree, "forest", *["branch"] * 32).delete()
+    assert len(list(tree.list_blobs())) == 18
+
+
+def test_a_first_read_while_the_daemon_stops_is_told_to_come_back(bucket: Any, running: Any, state: Path) -> None:
+    bucket.blob("large").upload_from_string(bytes(10 << 20))
+    composed(bucket, "whole", *["large"] * 32)
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(fetch, f"{running.url}/storage/v1/b/joined/o/whole?alt=media")
+        while files_bytes(state) == len(WHOLE) + (10 << 20) and not answer.done():
+            time.sleep(0.001)
+        assert running.stop() == 0
+        with contextlib.suppress(OSError):  # closed in the middle of a whole answer
+            assert answer.result(60)[0] in (200, 503)
+    assert "unexpected error" not in (state / "daemon.log").read_text(encoding="utf-8")
 
 
 def test_copies_of_a_composite_share_what_it_has(bucket: Any, state: Path) -> None:

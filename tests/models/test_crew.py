@@ -103,9 +103,11 @@ def test_a_failure_frees_whoever_waits_for_memory() -> None:
         waiting.wait(0.2)
         raise ValueError("broken")
 
-    crew.add([Task(1, holds), Task(1, lambda release: None)])
+    begun = []
+    crew.add([Task(1, holds), Task(1, lambda release: begun.append("another"))])
     with pytest.raises(ValueError, match="broken"):
         crew.work()
+    assert begun == []
 
 
 def test_an_interruption_passes_through() -> None:

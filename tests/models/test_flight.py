@@ -10,9 +10,11 @@ import pytest
 
 from scripts import audit, lease
 from scripts.errors import OpsError, Refused
-from scripts.models import flight, gate, layout, publish
+from scripts.models import flight, gate, holds, layout, publish
 from scripts.models.flight import Share
+from scripts.models.holds import Hold, Holds
 from scripts.models.outcome import SyncResult
+from scripts.models.retention import Retain
 from scripts.models.shelf import LEASE
 from scripts.models.sources.base import RemoteFile, Resolved
 from scripts.models.transfer import Wanted
@@ -165,3 +167,38 @@ def test_what_another_task_placed_is_not_believed_unsigned(filled: World, where:
         while task(filled, 2).outcome != "published":
             pass
     assert filled.names("statements/") == []
+
+
+def test_a_hold_that_came_while_all_tasks_were_dead_is_respected(filled: World) -> None:
+    """A hold at what is active makes no statement: the serial does not tell that somebody was there."""
+    first = task(replace(filled, specs=filled.specs[1:]), 0, count=1)
+    assert task(filled, 0).outcome == "placed"
+    expire(filled)
+    hold = Hold(first.version, "found bad", "2026-11-20T02:00:00Z", "somebody")
+    with lease.hold(filled.bucket, LEASE, "rollback", wait_s=30.0):
+        holds.change(filled.bucket, lambda found: Holds(hold, found.pins))
+    filled.ollama.opened.clear()
+    assert {task(filled, number).outcome for number in (1, 2, 0)} == {"held"}
+    assert filled.ollama.opened == []
+    assert filled.trusted().version == first.version
+
+
+def test_no_task_gives_the_lease_back_while_another_prunes(filled: World) -> None:
+    filled.sync()
+    asked, holders = threading.Event(), []
+
+    def live() -> set[str]:
+        asked.set()
+        others.join(60)
+        holders.append(lease.holder_of(filled.bucket, LEASE))
+        return set()
+
+    def rest() -> None:
+        asked.wait(60)
+        assert {task(filled, number).outcome for number in (1, 2)} == {"up_to_date"}
+
+    others = threading.Thread(target=rest)
+    others.start()
+    assert task(filled, 0, retain=Retain(3, live)).outcome == "up_to_date"
+    assert [holder.owner for holder in holders if holder is not None] == ["execution job-1"]
+    assert lease.holder_of(filled.bucket, LEASE) is None, "it is given back by who worked"

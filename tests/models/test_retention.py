@@ -99,3 +99,16 @@ def test_what_was_never_active_counts_for_nothing(world: World) -> None:
     assert set(todo.kept) == set(versions)
     prune(world, todo)
     assert dead not in there(world) and set(versions) <= there(world)
+
+
+def test_what_readers_take_stays_however_many_forged_statements_lie_above(world: World) -> None:
+    versions = published(world, 5)
+    back(world, to=versions[0])
+    holds.change(world.bucket, lambda found: Holds(None, found.pins))
+    for serial in range(7, 40):
+        world.bucket.create_object(layout.statement_name(serial), b"forged")
+    todo = retention.prepare(world.bucket, world.keys, keep=3)
+    assert todo.kept[versions[0]] == ("active",)
+    prune(world, todo)
+    reading = gate.read(world.bucket, world.keys)
+    assert reading.trusted is not None and reading.trusted.version == versions[0]

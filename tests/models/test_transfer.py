@@ -91,3 +91,17 @@ def test_only_intact_objects_of_signed_versions_are_copied_from(world: World) ->
     assert all(item.name.startswith(layout.folder("ollama", version)) for item in
                transfer.published(world.bucket, [content]).values())  # fmt: skip
     assert isinstance(world.ollama, FolderSource)
+
+
+@pytest.mark.process
+def test_two_models_that_need_other_bytes_under_one_name_are_refused(world: World) -> None:
+    """Published, the first one's would stand for both, and every sync would find the second one changed."""
+    world.fill()
+    twins = (world.specs[0], replace(world.specs[0], name="twin", source="tiny:1b"))
+    world.ollama.put("tiny:1b", "r-two", ollama_files(b"two" * 10))
+    with pytest.raises(BadInput, match=r"'twin' and 'llm' both have a file manifests/.*, with other bytes"):
+        world.sync(specs=twins)
+    assert not world.names("ollama/") and not world.names("statements/")
+    world.ollama.put("tiny:1b", "r-one", ollama_files(b"one" * 300_000, b"template one"))
+    assert world.sync(specs=twins).outcome == "published"
+    assert world.sync(specs=twins).outcome == "up_to_date"

@@ -13,6 +13,7 @@ from scripts.localcloud.clock import Clock
 from scripts.localcloud.context import Context
 from scripts.localcloud.storage.acls import Acls
 from scripts.localcloud.storage.batch import Batch
+from scripts.localcloud.storage.bodies import Discarded
 from scripts.localcloud.storage.buckets import Buckets
 from scripts.localcloud.storage.copying import Copying
 from scripts.localcloud.storage.enforcement import Expiry, Lifecycle
@@ -98,10 +99,16 @@ def _strict(route: Route) -> Route:
 
 
 async def _readable(handler: Handler, request: Request) -> Response:
-    """Refuse a query that is not UTF-8 instead of storing objects under other names than asked for."""
+    """Refuse a query that is not UTF-8 instead of storing objects under other names than asked for.
+
+    A body on its way to disk when the daemon stops is given up: its client is told to come back.
+    """
     if "%" in request.raw_query:
         try:
             unquote_to_bytes(request.raw_query).decode()
         except UnicodeDecodeError:
             raise ApiError(400, "The query is not valid UTF-8", "invalid") from None
-    return await handler(request)
+    try:
+        return await handler(request)
+    except Discarded:
+        raise ApiError(503, "The stand-in is stopping.", "backendError") from None

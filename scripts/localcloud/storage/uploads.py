@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from scripts.localcloud.storage import fields
-from scripts.localcloud.storage.bodies import LATER_BYTES, Discarded, Hashing
+from scripts.localcloud.storage.bodies import LATER_BYTES, Hashing
 from scripts.localcloud.storage.journal import Journal
 from scripts.localcloud.storage.multipart import Multipart, boundary_of
 from scripts.localcloud.storage.resumable import Sessions
@@ -61,12 +61,9 @@ class Uploads:
 
     async def _receive(self, request: Request, target: Target, chunks: AsyncIterator[bytes]) -> Response:
         async with self._store.bodies.receive(md5=_hashing(request, target)) as sink:
-            try:
-                async for chunk in chunks:
-                    await sink.write(chunk)
-                record = await target.commit(self._store, sink, request.headers)
-            except Discarded:
-                raise ApiError(503, "The stand-in is stopping.", "backendError") from None
+            async for chunk in chunks:
+                await sink.write(chunk)
+            record = await target.commit(self._store, sink, request.headers)
         request.facts.update(bucket=record.bucket, object=record.name, generation=record.generation)
         return Response.of_json(shown(self._store, record, request))
 

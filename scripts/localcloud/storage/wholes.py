@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import ExitStack
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from scripts.localcloud.storage import joints
@@ -14,6 +15,10 @@ from scripts.localcloud.storage.records import Record
 
 if TYPE_CHECKING:
     from scripts.localcloud.storage.store import Store
+
+
+# How many bodies are open at the same time: a tree of composites has thousands.
+_OPEN = 128
 
 
 class Wholes:
@@ -61,7 +66,12 @@ class Wholes:
         if not pieces:
             return
         async with self._store.bodies.receive(md5="never") as sink:
-            await self.gather(sink, pieces)
+            try:
+                await self.gather(sink, pieces)
+            except FileNotFoundError:
+                if self._store.index.joints.of(body):
+                    raise
+                return  # deleted meanwhile, and its parts with it
             made = await sink.finish()
             if not self._store.index.joints.of(body):
                 return  # deleted meanwhile
@@ -69,11 +79,16 @@ class Wholes:
             self._store.unjoin(body)
 
     async def gather(self, sink: Sink, pieces: list[Piece]) -> None:
-        """The bytes of bodies after each other; they may be deleted meanwhile."""
-        with ExitStack() as opened:
-            files = []
-            for piece in pieces:
-                descriptor = os.open(self._store.bodies.path(piece.body), os.O_RDONLY | os.O_CLOEXEC)
-                opened.callback(os.close, descriptor)
-                files.append((descriptor, piece.size_bytes, piece.crc32c))
-            await sink.append_bodies(files)
+        """The bytes of bodies after each other; the first _OPEN of them may be deleted meanwhile.
+
+        Raises FileNotFoundError when a later one was.
+        """
+        left = iter(pieces)
+        while some := list(islice(left, _OPEN)):
+            with ExitStack() as opened:
+                files = []
+                for piece in some:
+                    descriptor = os.open(self._store.bodies.path(piece.body), os.O_RDONLY | os.O_CLOEXEC)
+                    opened.callback(os.close, descriptor)
+                    files.append((descriptor, piece.size_bytes, piece.crc32c))
+                await sink.append_bodies(files)

@@ -74,10 +74,9 @@ class Http:
                 _give_up_on_certificates(error, what)
                 backoff.pause(what, _reason(error))
                 continue
-            except (requests.RequestException, UnicodeError) as error:
-                raise BadInput(
-                    f"{what}: {url!r} cannot be requested ({error})", "Check the upstream's address."
-                ) from None
+            except (requests.RequestException, ValueError) as error:
+                text = f"{what}: {url!r} cannot be requested, or redirects to what is no address ({error})"
+                raise BadInput(text, "Check the upstream's address.") from None
             if response.status_code not in RETRYABLE:
                 return response
             with contextlib.closing(response):

@@ -30,6 +30,8 @@ MANIFEST_TYPES = (
 )
 MANIFEST_LIMIT_BYTES = 4 << 20
 _TOKEN_LIMIT_BYTES = 1 << 20
+# No token is used for longer, whatever its endpoint says.
+_TOKEN_LIFE_S = 86_400
 _REFERENCE = re.compile(r"(?:([A-Za-z0-9][\w.-]{0,79})/)?([A-Za-z0-9][\w.-]{0,79}):(\w[\w.-]{0,127})", re.ASCII)
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
@@ -149,11 +151,11 @@ class OllamaSource:
         asked = dict(_CHALLENGE.findall(rest))
         realm = asked.get("realm", "")
         host = urlsplit(self._base_url)
-        if scheme.lower() != "bearer" or urlsplit(realm).scheme not in {"https", host.scheme}:
+        if scheme.lower() != "bearer" or realm.partition("://")[0].lower() not in {"https", host.scheme}:
             return False
         scope = asked.get("scope") or f"repository:{repository}:pull"
         query = urlencode({"service": asked.get("service", host.netloc), "scope": scope})
-        url = f"{realm}{'&' if urlsplit(realm).query else '?'}{query}"
+        url = realm + ("&" if "?" in realm else "?") + query
         response, raw = self._http.read(url, {}, f"{what}: token", _TOKEN_LIMIT_BYTES)
         if response.status_code != 200:
             refuse(response, f"{what}: token", "Check `source` of this model in the environment file.", raw)
@@ -161,7 +163,7 @@ class OllamaSource:
         token, lifetime_s = answer.get("token") or answer.get("access_token"), answer.get("expires_in", 60)
         if not isinstance(token, str) or not token.isascii() or not token.isprintable():
             raise OpsError(f"{what}: the token endpoint sent no token", "Try again later.")
-        lifetime_s = lifetime_s if isinstance(lifetime_s, int | float) else 60
+        lifetime_s = min(lifetime_s, _TOKEN_LIFE_S) if isinstance(lifetime_s, int | float) else 60
         self._tokens[repository] = (token, time.monotonic() + max(5.0, lifetime_s - 15.0))
         return True
 

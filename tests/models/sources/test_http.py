@@ -175,7 +175,9 @@ def test_loopback_needs_no_proxy(http: Http, upstream: Any, answer: Any, monkeyp
     assert b"".join(stream(http, upstream.url + "/w")) == BODY
 
 
-@pytest.mark.parametrize("location", ["/w", "{url}/w", "ftp://127.0.0.1/w", "file:///etc/passwd"])
+@pytest.mark.parametrize(
+    "location", ["/w", "{url}/w", "ftp://127.0.0.1/w", "file:///etc/passwd", "http://[w/", "http://w:99999/"]
+)
 def test_redirects_that_lead_nowhere_end(http: Http, upstream: Any, answer: Any, location: str) -> None:
     upstream.on("/w", answer(302, headers={"Location": location.format(url=upstream.url)}))
     with pytest.raises(OpsError, match="redirect"):

@@ -131,6 +131,19 @@ def test_a_token_endpoint_that_sends_no_token(source: OllamaSource, upstream: An
         source.resolve(SPEC)
 
 
+def test_a_realm_that_is_no_address_and_a_lifetime_beyond_measure(
+    source: OllamaSource, upstream: Any, answer: Any
+) -> None:
+    realms = ("http://[x/token", "http://x:99999/token", f"{upstream.url}/token")
+    refused = [answer(401, headers={"WWW-Authenticate": f'Bearer realm="{realm}",service="reg"'}) for realm in realms]
+    upstream.on("/token", answer(body=b'{"token": "t0ken", "expires_in": 1' + b"0" * 400 + b"}"))
+    upstream.on(TAG, *refused, answer(body=manifest()))
+    for _ in range(2):
+        with pytest.raises(BadInput, match=r"token: .* cannot be requested"):
+            source.resolve(SPEC)
+    source.resolve(SPEC)
+
+
 def test_a_pinned_revision_is_pulled_and_a_moved_tag_told(source: OllamaSource, offer: Any, upstream: Any) -> None:
     old, new = offer(manifest()), offer(manifest(annotations={"edition": "2"}))
     pulled = source.resolve(SPEC, pinned=old)
