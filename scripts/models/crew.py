@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from scripts.models.sources import backoff
+
 # A task in the queue is one connection at a time, to the upstream and then to the bucket.
 CONNECTIONS = 8
 # What all bytes on their way may take; the process itself takes about as much.
@@ -70,6 +72,10 @@ class Crew:
             raise self._failure
 
     def _work(self) -> None:
+        with backoff.heeding(self.check):
+            self._carry_on()
+
+    def _carry_on(self) -> None:
         while (task := self._next()) is not None:
             try:
                 task.run(self._release(task.memory_bytes))

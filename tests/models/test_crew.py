@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from scripts.models.crew import Crew, Stopped, Task
+from scripts.models.sources.backoff import Backoff, Patience
 
 Release = Callable[[], None]
 
@@ -119,3 +120,20 @@ def test_an_interruption_passes_through() -> None:
     crew.add([Task(0, interrupted)])
     with pytest.raises(KeyboardInterrupt):
         crew.work()
+
+
+def test_a_failure_ends_the_waits_that_an_upstream_asked_for() -> None:
+    crew, waiting = Crew(2), threading.Event()
+
+    def waits(release: Release) -> None:
+        waiting.set()
+        Backoff(Patience()).pause("a file", "the upstream is busy", 250.0)
+
+    def fails(release: Release) -> None:
+        waiting.wait(10)
+        raise ValueError("broken")
+
+    crew.add([Task(0, waits), Task(0, fails)])
+    with pytest.raises(ValueError, match="broken"):
+        crew.work()
+    Backoff(Patience(first_wait_s=0.01)).pause("a file", "the upstream is busy")  # of no concern to what comes later

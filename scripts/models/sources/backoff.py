@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -15,6 +17,8 @@ from scripts.errors import Unreachable
 RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
 # IETF draft-ietf-httpapi-ratelimit-headers, as the Hugging Face hub sends it: "api";r=0;t=55
 _RATE_LIMIT = re.compile(r'"\w+"\s*;\s*r\s*=\s*0\s*;\s*t\s*=\s*(\d+)')
+_LOOK_EVERY_S = 0.5
+_check: ContextVar[Callable[[], None]] = ContextVar("check", default=lambda: None)
 
 
 @dataclass(frozen=True)
@@ -30,10 +34,28 @@ class Patience:
     budget_s: float = 300.0
 
 
+@contextmanager
+def heeding(check: Callable[[], None]) -> Iterator[None]:
+    """The waits of this thread end early with what check raises."""
+    before = _check.set(check)
+    try:
+        yield
+    finally:
+        _check.reset(before)
+
+
+def wait(wait_s: float) -> None:
+    """Sleep; an upstream may ask for minutes, and a failure elsewhere ends them within a second. See heeding."""
+    until = time.monotonic() + wait_s
+    while (left_s := until - time.monotonic()) > 0:
+        _check.get()()
+        time.sleep(min(left_s, _LOOK_EVERY_S))
+
+
 class Backoff:
     """The waits of one operation."""
 
-    def __init__(self, patience: Patience, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(self, patience: Patience, sleep: Callable[[float], None] = wait) -> None:
         self._patience = patience
         self._sleep = sleep
         self._silent = 0

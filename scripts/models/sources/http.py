@@ -6,7 +6,6 @@ import contextlib
 import json
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, NoReturn
@@ -16,7 +15,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from scripts.errors import AccessDenied, BadInput, NotFound, OpsError, Unreachable
-from scripts.models.sources.backoff import RETRYABLE, Backoff, Patience, asked_wait_s
+from scripts.models.sources.backoff import RETRYABLE, Backoff, Patience, asked_wait_s, wait
 from scripts.settings.project import user_agent
 
 # A connection that breaks loses at most the chunk that was being filled.
@@ -37,7 +36,7 @@ Opener = Callable[[Mapping[str, str], Backoff], requests.Response]
 class Http:
     """A client with connection reuse; may be used from several threads. received_bytes counts streamed bodies."""
 
-    def __init__(self, *, client: str, patience: Patience, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(self, *, client: str, patience: Patience, sleep: Callable[[float], None] = wait) -> None:
         self._patience = patience
         self._sleep = sleep
         self._received_bytes = 0
