@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 
 import pytest
 
-from scripts.service import deploy, target
+from scripts import lease
+from scripts.service import deploy, promoted, target, validation
 from scripts.service.deploy import Options
+from scripts.service.steps import SILENT
 from tests.service.conftest import Checkout, Listener, Make
 from tests.service.test_promote import Pair, load_tested
 from tests.service.test_promote import pair as _pair
@@ -55,6 +59,39 @@ def test_an_image_for_one_deploy_ends_a_promotion(pair: Pair, make: Make, checko
     checkout.typed("deploy", "--env", "prod", "--image", "europe-docker.pkg.dev/prod/services/tabular:3")
     assert image_of(checkout).startswith("europe-docker.pkg.dev/prod/services/tabular@sha256:")
     assert "promoted" not in checkout.typed("deploy", "--env", "prod", "--dry-run").stderr
+
+
+def test_a_deploy_of_another_image_that_did_not_end_leaves_the_promoted_one(
+    pair: Pair, make: Make, checkout: Checkout
+) -> None:
+    source, to = pair(services=_services(make, PROD))
+    deploy.deploy(source, Options(), Listener())
+    load_tested(source)
+    first = json.loads(checkout.typed(*PROMOTE).stdout)["image"]
+    other = Options(image="europe-docker.pkg.dev/prod/services/tabular:3")
+    with pytest.raises(KeyboardInterrupt):
+        deploy.deploy(to, other, Listener("after verify"))
+    assert image_of(checkout) == first
+
+
+def test_a_deploy_that_waited_for_a_promotion_keeps_what_it_promoted(make: Make) -> None:
+    deploy.deploy(make(), Options(sync="never"), Listener())
+    settings = make(service={"env": {"COLOUR": "red"}})
+    reached, told = target.reach(settings), Listener()
+    image = reached.cloud.registry().digest("europe-docker.pkg.dev/other/services/tabular:1")
+    waiting = threading.Thread(target=deploy.deploy, args=(settings, Options(sync="never", wait_s=60), told))
+    with lease.hold(reached.bucket, reached.lease_name, "promote"):
+        waiting.start()
+        while not any(note.startswith("waiting for") for note in told.notes):
+            time.sleep(0.05)
+        promoted.keep(reached, image, SILENT)
+    waiting.join(timeout=60)
+    state = reached.run.get_service(reached.name)
+    assert state is not None
+    found = reached.run.get_revision(state.latest_ready_revision)
+    assert found is not None and found.container_env["COLOUR"] == "red"
+    assert validation.image_of(found) == image
+    assert any(f"image {image} was promoted" in note for note in told.notes)
 
 
 def _services(make: Make, changes: dict[str, object]) -> dict[str, object]:

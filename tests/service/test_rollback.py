@@ -147,6 +147,23 @@ def _without_traffic(settings: Settings) -> str:
     return state.latest_ready_revision
 
 
+def test_forwards_again_waits_for_no_instance_that_nobody_starts(
+    make: Make, monkeypatch: pytest.MonkeyPatch, listener: Listener
+) -> None:
+    """Behind a tag alone an existing revision has one instance, whatever min_instances says."""
+    monkeypatch.setattr(instances, "SEEN_TIMEOUT_S", 15.0)
+    image = {"image": "example/tabular:1", "min_instances": 2}
+    deploy.deploy(make(service={**image, "env": {"COLOUR": "red"}}), Options(), Listener())
+    settings = make(service={"env": {"COLOUR": "blue"}})
+    second = deploy.deploy(settings, Options(), Listener()).revision
+    back(settings).carry_out(Listener())
+    done = deploy.deploy(settings, Options(unpin=True), listener)
+    assert done.revision == second
+    (verify,) = [step.seconds for step in done.steps if step.name == "verify"]
+    assert verify < 8
+    assert "on a hit" in listener.outcomes["verify"]
+
+
 def test_a_revision_without_a_record_counts_by_the_request_log(make: Make) -> None:
     _, first = colour(make, "red")
     settings, _ = colour(make, "blue")
