@@ -139,6 +139,11 @@ class Board:
             "causes": [{"text": cause.text, "runbook": cause.runbook} for cause in self.causes],
         }  # fmt: skip
 
+    def unseen(self, why: str) -> dict[str, Any]:
+        """The document of a later look that failed."""
+        head = {"environment": self.status.environment, "service": self.status.service}
+        return {**head, "status": "unknown", "unknown": [why]}
+
 
 def runbook_of(policy: str) -> str:
     """Where the runbook of an alert policy is."""
