@@ -10,7 +10,7 @@ import pytest
 
 from scripts import audit, lease
 from scripts.errors import BadInput, Conflict, GateFailed, NotFound, OpsError, Refused
-from scripts.service import apply, deploy, follow, instances, ownership, routing, successor, target
+from scripts.service import apply, deploy, follow, instances, ownership, rollback, routing, successor, target
 from scripts.service.deploy import Options
 from scripts.service.rollback import Back
 from scripts.settings.model import Settings
@@ -203,6 +203,59 @@ def test_a_revision_that_does_not_start_leaves_traffic_where_it_was(make: Make, 
     reached = target.reach(settings)
     (record,) = [item for item in audit.recent(reached.bucket, 0) if item["command"] == "rollback"]
     assert (record["outcome"], "does not start" in record["details"]["error"]) == ("failed", True)
+
+
+def test_what_somebody_changed_while_it_did_not_start_is_left_alone(
+    make: Make, shared_standin: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = make(service={"secret_env": {"COLOUR": "colour:1"}})
+    secret = f"/v1/projects/{settings.project}/secrets"
+    shared_standin.post(f"{secret}?secretId=colour", {"replication": {"automatic": {}}})
+    shared_standin.post(f"{secret}/colour:addVersion", {"payload": {"data": "cmVk"}})
+    deploy.deploy(settings, NEVER, Listener())
+    settings = make(service={"secret_env": {}, "env": {"SIZE": "1"}})
+    deploy.deploy(settings, NEVER, Listener())
+    shared_standin.post(f"{secret}/colour/versions/1:destroy")
+    real = rollback._await_moved
+
+    def meddled(reached: target.Target, generation: int, revision: str) -> str:
+        problem = real(reached, generation, revision)
+        before = reached.run.get_service(reached.name)
+        assert before is not None
+        body = routing.sendable(before.body)
+        body["spec"]["template"].setdefault("metadata", {}).pop("name", None)
+        successor.merge_env(body, "BY_HAND", "yes")
+        apply.service(reached, body, before)
+        return problem
+
+    monkeypatch.setattr(rollback, "_await_moved", meddled)
+    with pytest.raises(Conflict, match=r"was changed in between.*: generation \d+, expected \d+"):
+        back(settings).carry_out(Listener())
+    reached = target.reach(settings)
+    state = reached.run.get_service(reached.name)
+    assert state is not None and state.container_env["BY_HAND"] == "yes"
+
+
+def test_a_rollback_ends_a_deploy_that_did_not_end(make: Make) -> None:
+    _, first = colour(make, "red")
+    settings, second = colour(make, "blue")
+    unfinished = make(service={"env": {"COLOUR": "green"}})
+    with pytest.raises(KeyboardInterrupt):
+        deploy.deploy(unfinished, NEVER, Listener("after verify"))
+    back(unfinished).carry_out(Listener())
+    reached, told = target.reach(settings), Listener()
+    state = reached.run.get_service(reached.name)
+    assert state is not None and not routing.unfinished(state)
+    assert deploy.plan_deploy(unfinished, NEVER, told).empty
+    assert any(f"pinned to {first} by a rollback (rolled back from {second})" in note for note in told.notes)
+
+
+def test_what_follows_the_latest_revision_is_not_said_to_be_held(make: Make, checkout: Checkout) -> None:
+    _, name = colour(make, "red")
+    told = checkout.typed("rollback", "--env", "local", "--to", name, "--yes").stdout
+    assert f"{name} serves: nothing to change" in told
+    assert "by name" not in told
+    assert "traffic: 100 %, as the newest revision" in told
 
 
 def test_others_at_work_are_respected(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
