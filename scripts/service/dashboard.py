@@ -207,9 +207,9 @@ def _cells(item: Revision, share: int) -> list[str]:
 
 
 def _policy_of(text: str) -> str:
-    if "miss" in text:
-        return MISSES
-    return SYNC if "last sync failed" in text else ""
+    if "last sync failed" in text:
+        return SYNC
+    return MISSES if "miss" in text else ""
 
 
 def _age(since: str) -> str:

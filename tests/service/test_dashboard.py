@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -75,6 +76,12 @@ def test_a_full_bucket_and_many_misses_are_causes(make: Make) -> None:
     assert any("holds 81 % of its capacity" in text and "runbooks/alerts/bucket-capacity.md" in text for text in texts)
     assert any(text.startswith("89 of the last 100 starts were hits") for text in texts)
     assert dashboard.Board(found, (), {}, 80, 100, (90, 100), (), (), (), ()).causes == board.causes[: len(found.down)]
+
+
+def test_a_sync_without_permission_is_no_miss(make: Make) -> None:
+    found = replace(status.status(make(), "tabular"), degraded=("the last sync failed: no permission",))
+    board = dashboard.Board(found, (), {}, 0, 100, (0, 0), (), (), (), ())
+    assert board.causes[-1].runbook == "runbooks/alerts/model-sync-failures.md"
 
 
 def test_a_watch_goes_on_until_ctrl_c(make: Make, checkout: Checkout) -> None:
