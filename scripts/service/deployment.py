@@ -17,6 +17,7 @@ from scripts.lease import Holder, Lease
 from scripts.plan import Action, Change, Plan
 from scripts.service import (
     apply,
+    changing,
     hooks,
     instances,
     observe,
@@ -261,8 +262,7 @@ class Deployment:
             try:
                 yield
             except BaseException as error:
-                with contextlib.suppress(OpsError):
-                    self._record(_outcome(error), error)
+                self._record(_outcome(error), error)
                 if isinstance(error, OpsError) and self.command == "deploy":
                     self._tell_hooks(error)
                 raise
@@ -365,15 +365,16 @@ class Deployment:
         if error is not None:
             details["error"] = error.message if isinstance(error, OpsError) else repr(error)
             details["failed_step"] = self.steps.taken[-1].name
-        audit.record(
-            self.target.bucket,
-            command=self.command,
-            environment=self.settings.environment,
-            plan=self._done(),
-            outcome=outcome,
-            started_at=self.started_at,
-            details=details,
-        )
+        with changing.written(self.steps.talk):
+            audit.record(
+                self.target.bucket,
+                command=self.command,
+                environment=self.settings.environment,
+                plan=self._done(),
+                outcome=outcome,
+                started_at=self.started_at,
+                details=details,
+            )
 
     def _tell_hooks(self, error: OpsError) -> None:
         result = {**self._details(), "error": error.message, "failed_step": self.steps.taken[-1].name}

@@ -16,6 +16,7 @@ from scripts.service.rollback import Back
 from scripts.settings.model import Settings
 from tests.cloud.proxy import Trouble, troubled
 from tests.conftest import StandIn
+from tests.faults import faulty
 from tests.service.conftest import Checkout, Listener, Make
 
 pytestmark = pytest.mark.process
@@ -256,6 +257,20 @@ def test_what_follows_the_latest_revision_is_not_said_to_be_held(make: Make, che
     assert f"{name} serves: nothing to change" in told
     assert "by name" not in told
     assert "traffic: 100 %, as the newest revision" in told
+
+
+def test_an_audit_that_takes_no_record_is_told_and_undoes_nothing(
+    make: Make, checkout: Checkout, shared_standin: StandIn
+) -> None:
+    colour(make, "red")
+    settings = make(service={"env": {"COLOUR": "blue"}}, hooks={"after_deploy": [["echo", "it", "is", "deployed"]]})
+    where = {"bucket": settings.cache.bucket, "object": "audit/*", "count": "forever"}
+    with faulty(shared_standin, on="storage.objects.insert", kind="403", **where):
+        told = checkout.typed("deploy", "--env", "local", "--sync", "never").stderr
+        assert "after_deploy: it is deployed" in told
+        assert "! no audit record of this could be written: " in told
+        told = checkout.typed("rollback", "--yes").stderr
+        assert "! no audit record of this could be written: " in told
 
 
 def test_others_at_work_are_respected(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
