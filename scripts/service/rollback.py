@@ -68,14 +68,19 @@ def decide(target: Target, to: str, *, models: str = "") -> Reverting:
     back = routing.rolled_back(state)
     if to and to != PREVIOUS:
         chosen = _named(target, history, revisions, to)
-    elif back is not None:
-        chosen = next(item for item in revisions if item.name == back[1])
+    elif (standing := _standing(revisions, back)) is not None:
+        chosen = standing
     else:
         chosen = _previous(target, history, revisions, current)
     found = Reverting(state, current, chosen, routing.pinned(state) == chosen.name)
     if not found.done:
         _check_models(target, chosen, models)
     return found
+
+
+def _standing(revisions: list[Revision], back: tuple[str, str] | None) -> Revision | None:
+    """The revision that a rollback which stands went back to, if it works: one that did not start serves nobody."""
+    return next((item for item in revisions if back and item.name == back[1] and item.ready is not False), None)
 
 
 def _named(target: Target, history: History, revisions: list[Revision], name: str) -> Revision:

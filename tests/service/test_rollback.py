@@ -237,6 +237,25 @@ def test_what_somebody_changed_while_it_did_not_start_is_left_alone(
     assert state is not None and state.container_env["BY_HAND"] == "yes"
 
 
+def test_after_a_revision_that_did_not_start_it_goes_back_to_one_that_served(
+    make: Make, shared_standin: StandIn
+) -> None:
+    settings = make(service={"image": "example/tabular:1", "secret_env": {"COLOUR": "colour:1"}})
+    secret = f"/v1/projects/{settings.project}/secrets"
+    shared_standin.post(f"{secret}?secretId=colour", {"replication": {"automatic": {}}})
+    shared_standin.post(f"{secret}/colour:addVersion", {"payload": {"data": "cmVk"}})
+    first = deploy.deploy(settings, Options(), Listener())
+    settings = make(service={"secret_env": {}, "env": {"SIZE": "1"}})
+    second = deploy.deploy(settings, Options(), Listener()).revision
+    shared_standin.post(f"{secret}/colour/versions/1:destroy")
+    with pytest.raises(OpsError, match="is not ready"):
+        back(settings, "previous", first.manifest_version).carry_out(Listener())
+    reached = target.reach(settings)
+    state = reached.run.get_service(reached.name)
+    assert state is not None and routing.serving(state) == {second: 100}
+    assert [change.after for change in back(settings).plan.changes] == [f"100 % {first.revision}"]
+
+
 def test_a_rollback_ends_a_deploy_that_did_not_end(make: Make) -> None:
     _, first = colour(make, "red")
     settings, second = colour(make, "blue")
