@@ -9,6 +9,7 @@ import pytest
 
 from scripts import audit
 from scripts.errors import BadInput, NotFound, OpsError, Refused
+from scripts.loadtest import run as loadtest
 from scripts.service import apply, deploy, instances, probe, rollback, routing, shift, successor, target
 from scripts.service.deploy import Options
 from scripts.service.planning import TOGGLE
@@ -125,6 +126,8 @@ def test_what_somebody_tagged_is_not_waited_for(make: Make, listener: Listener) 
     state = shift.move(reached, state, lines, lambda text: None)
     url = next(str(line["url"]) for line in state.traffic if line.get("tag") == "blue")
     assert probe.ask(url + "/health", "GET", {}).ok
+    asked = loadtest.Options(instances=2, duration="1s")
+    assert loadtest.prepare(settings, asked).missing == 1  # who is behind a tag serves no load
     began = time.monotonic()
     off(settings).carry_out(listener)
     assert time.monotonic() - began < 20
