@@ -26,6 +26,7 @@ _BEARER = re.compile(
     r"|AIza[\w-]{30,}|xox[a-z]-[\w-]{10,}|sk-[\w-]{20,})"
     r"|(?<=PRIVATE KEY-----)[\s\S]+?(?=-----END|\Z)"
 )
+_REST_S = 5.0  # for what a child wrote last; one that left something running never closes its output
 _IN_URL = re.compile(r"(://[^\s/:@]*:)[^\s/@]+(?=@)")
 
 
@@ -57,6 +58,7 @@ def run(
     stdin: str | None = None,
 ) -> Result:
     """Run a child to its end and return its Result; on_line sees each line of stdout and stderr, redacted, as it comes.
+    What the child left running in the background goes on; neither it nor what it writes later is waited for.
 
     Raises OpsError on a time-out (the whole process group is killed) and, with check, on a non-zero exit;
     Refused when the program does not exist.
@@ -71,8 +73,9 @@ def run(
     for pump in pumps:
         pump.start()
     code = _finish(child, argv[0], timeout_s, stdin)
+    patience = time.monotonic() + _REST_S
     for pump in pumps:
-        pump.join()
+        pump.join(max(patience - time.monotonic(), 0))
     out, err = ("".join(lines) for lines in captured)
     result = Result(tuple(argv), code, out, err, time.monotonic() - began)
     if check and code != 0:

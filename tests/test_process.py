@@ -55,6 +55,16 @@ def test_a_time_out_kills_the_whole_group(tmp_path: Path) -> None:
 
 
 @pytest.mark.process
+def test_what_a_child_leaves_running_is_not_waited_for(tmp_path: Path) -> None:
+    place = tmp_path / "pid"
+    began = time.monotonic()
+    found = run(["sh", "-c", f"sleep 30 & echo $! > {place}; echo started"], timeout_s=20)
+    os.kill(int(place.read_text(encoding="utf-8")), signal.SIGKILL)
+    assert (found.code, found.stdout) == (0, "started\n")
+    assert time.monotonic() - began < 15
+
+
+@pytest.mark.process
 def test_a_missing_program_is_refused() -> None:
     with pytest.raises(Refused, match="no-such-program"):
         spawn(["no-such-program"])

@@ -146,7 +146,7 @@ def prepare(settings: Settings, options: Options) -> Test:
     revisions = _serving(state)
     first = cloud.run().get_revision(revisions[0])
     alive = cloud.live_instances(state.name)
-    missing = max(options.instances - len(alive), 0) if alive is not None else 0
+    missing = max(options.instances - _running(cloud, state.name, revisions, alive), 0) if alive is not None else 0
     subject = _subject(settings, options, cloud, state, revisions[0], first)
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     default = project.state_dir() / "loadtest" / f"{settings.environment}-{options.service}-{stamp}"
@@ -241,6 +241,12 @@ def _check(options: Options) -> None:
         raise BadInput(wrong, "For example: --instances 3")
     if not options.path.startswith("/") or any(not letter.isprintable() or letter == " " for letter in options.path):
         raise BadInput(f"--path: found {options.path!r}, expected a path like /embed", "For example: --path /embed")
+
+
+def _running(cloud: Cloud, service: str, revisions: tuple[str, ...], alive: frozenset[str]) -> int:
+    """How many instances of the revisions that get requests are ready: one behind a tag gets none."""
+    found = cloud.instances_by_revision(service) or {}
+    return len(alive & {each for name in revisions for each in found.get(name, ())})
 
 
 def _serving(state: ServiceState) -> tuple[str, ...]:

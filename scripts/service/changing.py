@@ -12,7 +12,7 @@ from scripts.errors import Conflict, OpsError
 from scripts.lease import Holder, Lease
 from scripts.plan import Plan
 from scripts.service import ownership
-from scripts.service.steps import Steps
+from scripts.service.steps import SILENT, Steps, Talk
 from scripts.service.target import Target
 
 
@@ -35,7 +35,7 @@ def at_work(target: Target, command: str, plan: Plan, steps: Steps, details: dic
 def noted(target: Target, command: str, plan: Plan, steps: Steps, details: dict[str, Any]) -> Iterator[None]:
     """Leave an audit record of the block with its steps and these details, which may be filled while it works."""
     told: dict[str, Any] = {"service": target.name}
-    with recorded(target, command, plan, told):
+    with recorded(target, command, plan, told, steps.talk):
         try:
             yield
         finally:
@@ -43,8 +43,10 @@ def noted(target: Target, command: str, plan: Plan, steps: Steps, details: dict[
 
 
 @contextlib.contextmanager
-def recorded(target: Target, command: str, plan: Plan, details: Mapping[str, Any] | None = None) -> Iterator[None]:
-    """Leave an audit record of the block, however it ends."""
+def recorded(
+    target: Target, command: str, plan: Plan, details: Mapping[str, Any] | None = None, talk: Talk = SILENT
+) -> Iterator[None]:
+    """Leave an audit record of the block, however it ends; talk hears of one that could not be written."""
     began, outcome, failure = datetime.now(UTC), "changed", {}
     try:
         yield
@@ -53,11 +55,20 @@ def recorded(target: Target, command: str, plan: Plan, details: Mapping[str, Any
         failure = {"error": error.message if isinstance(error, OpsError) else repr(error)}
         raise
     finally:
-        with contextlib.suppress(OpsError):  # what was done stands, and what failed is about to say so itself
+        with written(talk):
             audit.record(
                 target.bucket, command=command, environment=target.environment, plan=plan, outcome=outcome,
                 started_at=began, details={**(details or {}), **failure},
             )  # fmt: skip
+
+
+@contextlib.contextmanager
+def written(talk: Talk) -> Iterator[None]:
+    """What was done stands, and what failed says so itself: a record that cannot be written is a warning."""
+    try:
+        yield
+    except OpsError as error:
+        talk.note(f"no audit record of this could be written: {error.message}", warning=True)
 
 
 def settled(before: Plan, after: Plan, name: str) -> None:

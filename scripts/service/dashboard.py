@@ -139,6 +139,11 @@ class Board:
             "causes": [{"text": cause.text, "runbook": cause.runbook} for cause in self.causes],
         }  # fmt: skip
 
+    def unseen(self, why: str) -> dict[str, Any]:
+        """The document of a later look that failed."""
+        head = {"environment": self.status.environment, "service": self.status.service}
+        return {**head, "status": "unknown", "unknown": [why]}
+
 
 def runbook_of(policy: str) -> str:
     """Where the runbook of an alert policy is."""
@@ -202,9 +207,9 @@ def _cells(item: Revision, share: int) -> list[str]:
 
 
 def _policy_of(text: str) -> str:
-    if "miss" in text:
-        return MISSES
-    return SYNC if "last sync failed" in text else ""
+    if "last sync failed" in text:
+        return SYNC
+    return MISSES if "miss" in text else ""
 
 
 def _age(since: str) -> str:

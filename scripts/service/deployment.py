@@ -17,6 +17,7 @@ from scripts.lease import Holder, Lease
 from scripts.plan import Action, Change, Plan
 from scripts.service import (
     apply,
+    changing,
     hooks,
     instances,
     observe,
@@ -62,6 +63,7 @@ class Deployment:
     published: Published | None = None
     found: tuple[Instance, ...] = ()
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    _reached: Target | None = None
     _target: Target | None = None
     _live: Live | None = None
     _state: ServiceState | None = None
@@ -88,7 +90,8 @@ class Deployment:
     def cloud(self) -> None:
         """Reach the cloud; one that provisions itself is started when it does not run."""
         with self.steps.step("cloud") as step:
-            self._target = target.ensure(self.settings, self.options.service, self.steps.talk.progress)
+            self._reached = target.ensure(self.settings, self.options.service, self.steps.talk.progress)
+            self._target = self._reached
             step.outcome = self.target.cloud.name
             caution = connect.caution(self.target.cloud)
         if caution:
@@ -191,8 +194,7 @@ class Deployment:
             url = (routing.tag_url(self.state) if self._way and self._way.base else "") or self.state.url
             told = probe.check_all(self.target, url, self.steps.talk.progress, self.state.url)
             self.steps.talk.progress("reading the instances' decisions from the logs")
-            count = max(1, self.target.service.min_instances)
-            self.found = tuple(instances.await_instances(self.target, self.revision, count))
+            self.found = tuple(instances.await_instances(self.target, self.revision, self._expected()))
             self._check_hits()
             hits = sum(instance.cache_hit for instance in self.found)
             step.outcome = f"{told}; {hits} of {len(self.found)} instances on a hit"
@@ -210,8 +212,7 @@ class Deployment:
                 last = share == routing.WHOLE
                 lines = way.end if last else routing.lines(way.base, share)
                 self._given = share
-                released = {routing.HELD: None} if last else {}
-                self._state = shift.move(self.target, self.state, lines, talk.progress, released)
+                self._state = shift.move(self.target, self.state, lines, talk.progress, way.released if last else {})
                 seen = watch.gate(self.target, self.revision, since, talk.progress, self._check_lease)
                 self.found = tuple(instances.of_revision(self.target, self.revision)) or self.found
                 self._check_hits()
@@ -223,8 +224,8 @@ class Deployment:
         """Put the traffic back where it was when the new revision fails; another one's change is left alone."""
         try:
             yield
-        except Conflict:
-            raise
+        except Conflict as error:
+            raise self._left(error) from error
         except OpsError as error:
             raise self._failure(error) from error
         except BaseException:
@@ -261,8 +262,7 @@ class Deployment:
             try:
                 yield
             except BaseException as error:
-                with contextlib.suppress(OpsError):
-                    self._record(_outcome(error), error)
+                self._record(_outcome(error), error)
                 if isinstance(error, OpsError) and self.command == "deploy":
                     self._tell_hooks(error)
                 raise
@@ -288,6 +288,14 @@ class Deployment:
     def _now(self) -> ServiceState | None:
         return self.target.run.get_service(self.target.name)
 
+    def _expected(self) -> int:
+        """How many instances tell their decision: of a revision that was there already those that run, for one without
+        traffic gets no more because of a tag."""
+        if self._way is None or self._way.fresh:
+            return max(1, self.target.service.min_instances)
+        running = self.target.cloud.instances_by_revision(self.target.name) or {}
+        return max(1, len(running.get(self.revision, ())))
+
     def _check_hits(self) -> None:
         """A new revision starts from the cache where the bucket has what it wants. Raises OpsError."""
         if self._way is not None and self.settings.cache.enabled and self.live.models.decision.hit:
@@ -303,8 +311,11 @@ class Deployment:
         now = self.live.service
         if self.command != "deploy" or (before and before.generation) == (now and now.generation):
             return
+        assert self._reached is not None, "cloud() comes first"
+        self._target = preflight.with_digest(self._reached, self.options)  # a promotion may have ended meanwhile
         found = preflight.decided(self.target, self.live, self.options)
         self.steps.talk.note("somebody else changed the service meanwhile: decided anew", warning=True)
+        preflight.tell(self.target, self.options, found, self.steps.talk)
         if not found.plan.empty:
             self.agree(found.plan)
 
@@ -312,7 +323,7 @@ class Deployment:
         """Traffic as it was before, and no tag; what to say of it, also when it could not be done."""
         if self._way is None or not self._way.base:
             return ""
-        told, moved = shift.put_back(self.target, self._way.base, self.steps.talk.progress)
+        told, moved = shift.put_back(self.target, self._way.base, self.steps.talk.progress, self._way.kept)
         if moved is not None:
             self._state, self._given = moved, 0
         return told
@@ -325,6 +336,16 @@ class Deployment:
         gate = failed != "ready" and type(error) in (OpsError, GateFailed)
         kind = GateFailed if told and not self._given and gate else type(error)
         return kind("\n".join([f"{failed}: {error.message}", *words, *([told] if told else [])]), error.remedy)
+
+    def _left(self, error: Conflict) -> Conflict:
+        """Somebody else is at work, so nothing is put back: where the traffic is then."""
+        now = None
+        with contextlib.suppress(OpsError):
+            now = self._now()
+        if now is None or self._way is None or not self._way.base:
+            return error
+        told = f"the traffic is left as it is: {routing.told(routing.serving(now))}"
+        return type(error)(f"{error.message}\n{told}", error.remedy)
 
     def _done(self) -> Plan:
         return Plan(f"{self.command} {self.target.name}", tuple(self.done))
@@ -344,15 +365,16 @@ class Deployment:
         if error is not None:
             details["error"] = error.message if isinstance(error, OpsError) else repr(error)
             details["failed_step"] = self.steps.taken[-1].name
-        audit.record(
-            self.target.bucket,
-            command=self.command,
-            environment=self.settings.environment,
-            plan=self._done(),
-            outcome=outcome,
-            started_at=self.started_at,
-            details=details,
-        )
+        with changing.written(self.steps.talk):
+            audit.record(
+                self.target.bucket,
+                command=self.command,
+                environment=self.settings.environment,
+                plan=self._done(),
+                outcome=outcome,
+                started_at=self.started_at,
+                details=details,
+            )
 
     def _tell_hooks(self, error: OpsError) -> None:
         result = {**self._details(), "error": error.message, "failed_step": self.steps.taken[-1].name}

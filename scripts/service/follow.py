@@ -74,6 +74,11 @@ def _all_report(target: Target, revision: str, trusted: Trusted, steps: Steps) -
             f"revision {revision} is ready but gets no traffic: it is pinned to another revision",
             f"Run: ./dev invoke deploy --env {target.environment}",
         )
+    if state.percent(revision) != routing.WHOLE:
+        shares = routing.told(routing.serving(state))
+        text = f"revision {revision} gets {state.percent(revision)} % of the traffic, which is split ({shares})"
+        advice = f"Bring it to one revision: ./dev invoke deploy --env {target.environment}"
+        raise Conflict(f"{text}: the others go on with the models that they have", advice)
     told = probe.check_all(target, state.url, steps.talk.progress)
     steps.talk.progress("reading the instances' decisions from the logs")
     found = instances.await_instances(target, revision, max(1, target.service.min_instances))

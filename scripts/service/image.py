@@ -152,7 +152,11 @@ class Image(Work):
 
     def _record(self, build: Build, digest: str, began: datetime, talk: Talk) -> None:
         details = {"image": f"{build.repository}@{digest}", "reference": build.reference, "tool": build.tool}
-        keep(self._settings.environment, self._service, {**details, "commit": build.commit})
+        try:
+            keep(self._settings.environment, self._service, {**details, "commit": build.commit})
+        except OSError as error:
+            place = project.state_dir() / RECORD
+            talk.note(f"the image is pushed, but its digest is not kept in {place}: {error.strerror}", warning=True)
         try:
             audit.record(
                 self.target.bucket, command="image.build", environment=self._settings.environment, plan=self.plan,

@@ -98,14 +98,14 @@ class Release(Work):
     def carry_out(self, talk: Talk) -> Done:
         """Free it. Raises Conflict when its holder renewed it, or it changed hands, since it was looked at."""
         if not self.plan.empty:
-            self._release()
+            self._release(talk)
         fields = (("lease", self._name), ("was", self.lock.holder if self.lock.owner else "free"))
         result = {**self.lock.as_json(), "changed": not self.plan.empty}
         return Done(f"{self._name}: " + ("released" if result["changed"] else "is free"), fields, result)
 
-    def _release(self) -> None:
+    def _release(self, talk: Talk) -> None:
         details = {"lease": self._name, "holder": self.lock.holder}
-        with changing.recorded(self.target, "lock.release", self.plan, details):
+        with changing.recorded(self.target, "lock.release", self.plan, details, talk):
             try:
                 lease.give_back(self.target.bucket, self._name, self.lock.seen)
             except Conflict as error:

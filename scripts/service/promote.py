@@ -34,8 +34,8 @@ from scripts.service import (
     ownership,
     planning,
     promoted,
-    rollback,
     routing,
+    shift,
     target,
     validation,
 )
@@ -190,29 +190,43 @@ def _carry_out(source: Target, to: Target, todo: Promoting, steps: Steps) -> str
             with steps.step("gate") as step:
                 step.outcome = _check_target(to, todo.source, report.revision)
         except OpsError as error:
-            told = _restore(to, todo, active, steps)
+            told = _restore(to, todo, active, steps, error)
             if not told:
                 raise
             text = f"{to.environment} did not become healthy; as before: {', '.join(told)}"
             raise GateFailed(f"{text}\n{error.message}", error.remedy) from error
         with steps.step("keep") as step, _alone(to, to.lease_name):
+            _check_whole(to, report.revision)
             promoted.keep(to, todo.source.image, steps.talk)
             step.outcome = "the next deploy keeps this image"
     return report.revision
 
 
-def _restore(to: Target, todo: Promoting, active: Trusted | None, steps: Steps) -> list[str]:
-    """Bring the target back to what served before the promotion; what was brought back."""
+def _restore(to: Target, todo: Promoting, active: Trusted | None, steps: Steps, error: OpsError) -> list[str]:
+    """Bring the target back to what served before the promotion; what was brought back. Traffic that somebody else
+    changed meanwhile (Conflict) is left alone. Raises OpsError when the traffic cannot be brought back."""
     told = []
     if active is not None and todo.models.active is not None:
         told.append(f"models {_withdraw(to, todo.models.active, steps).version}")
     before, now = todo.live.service, to.run.get_service(to.name)
-    revision = routing.most(routing.serving(before)) if before is not None else ""
-    if now is not None and revision and now.percent(revision) != 100:
-        back = rollback.decide(to, revision)
-        rollback.move(to, back, lambda: rollback.decide(to, revision), steps)
-        told.append(f"traffic on {revision}")
-    return told
+    shares = routing.serving(before) if before is not None else {}
+    if before is None or now is None or not shares or shares == routing.serving(now) or isinstance(error, Conflict):
+        return told
+    notes = {name: before.annotations.get(name) for name in (routing.HELD, promoted.NOTE)}
+    with steps.step("traffic") as step, _alone(to, to.lease_name):
+        step.outcome, moved = shift.put_back(to, shares, steps.talk.progress, notes)
+        if moved is None:
+            raise OpsError("\n".join([error.message, step.outcome, *told]), error.remedy)
+    return [*told, f"traffic on {routing.told(shares)}"]
+
+
+def _check_whole(to: Target, revision: str) -> None:
+    """Raise Conflict when what was promoted has lost traffic since it was checked."""
+    now = to.run.get_service(to.name)
+    if now is None or now.percent(revision) != routing.WHOLE:
+        shares = routing.told(routing.serving(now)) if now is not None else "it is gone"
+        text = f"revision {revision} of {to.name} does not serve any more: somebody changed the service: {shares}"
+        raise Conflict(text, shift.AGAIN)
 
 
 @contextlib.contextmanager

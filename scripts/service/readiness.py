@@ -8,19 +8,23 @@ from collections.abc import Callable
 from scripts.cloud.logs import of_service
 from scripts.cloud.run import ServiceState
 from scripts.errors import OpsError
-from scripts.service import publication, veil
+from scripts.service import publication, shift, veil
 from scripts.service.target import Target
 
 TIMEOUT_S = 600.0
 
 
 def await_ready(target: Target, generation: int, say: Callable[[str], None]) -> ServiceState:
-    """The service once its newest revision is ready. Raises OpsError with the revision's last log lines when it fails,
-    or is not ready within TIMEOUT_S."""
+    """The service once its newest revision is ready.
+
+    Raises OpsError with the revision's last log lines when it fails, or is not ready within TIMEOUT_S; Conflict when
+    somebody else changed the service meanwhile: the newest revision is theirs then.
+    """
     state = target.run.wait_service(
         target.name, generation, timeout_s=TIMEOUT_S,
         on_change=lambda now: say(now.reason or "waiting for the new revision"),
     )  # fmt: skip
+    shift.check_ours(target, state, generation)
     if state.ready is True:
         return state
     revision = state.latest_created_revision

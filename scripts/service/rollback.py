@@ -20,7 +20,7 @@ from scripts.errors import BadInput, GateFailed, NotFound, Refused
 from scripts.models import layout, shelf
 from scripts.models.revisions import VERSION_NOTE
 from scripts.plan import Action, Change, Plan
-from scripts.service import apply, changing, hooks, observe, planning, probe, readiness, routing
+from scripts.service import apply, changing, hooks, observe, planning, probe, readiness, routing, shift
 from scripts.service.served import History
 from scripts.service.steps import Step, Steps, Talk
 from scripts.service.target import Target
@@ -68,14 +68,19 @@ def decide(target: Target, to: str, *, models: str = "") -> Reverting:
     back = routing.rolled_back(state)
     if to and to != PREVIOUS:
         chosen = _named(target, history, revisions, to)
-    elif back is not None:
-        chosen = next(item for item in revisions if item.name == back[1])
+    elif (standing := _standing(revisions, back)) is not None:
+        chosen = standing
     else:
         chosen = _previous(target, history, revisions, current)
     found = Reverting(state, current, chosen, routing.pinned(state) == chosen.name)
     if not found.done:
         _check_models(target, chosen, models)
     return found
+
+
+def _standing(revisions: list[Revision], back: tuple[str, str] | None) -> Revision | None:
+    """The revision that a rollback which stands went back to, if it works: one that did not start serves nobody."""
+    return next((item for item in revisions if back and item.name == back[1] and item.ready is not False), None)
 
 
 def _named(target: Target, history: History, revisions: list[Revision], name: str) -> Revision:
@@ -188,9 +193,11 @@ class Back(Work):
         seconds = 0.0
         if not self.plan.empty:
             seconds = move(self.target, todo, lambda: decide(self.target, self._to), steps)
+        held = todo.pinned or not self.plan.empty
+        how = "by name: no later revision takes it by itself" if held else "as the newest revision: a later one gets it"
         fields = (
             ("revision", todo.to.name),
-            ("traffic", "100 %, by name: no later revision takes it by itself"),
+            ("traffic", f"100 %, {how}"),
             ("forwards", f"./dev invoke deploy --env {self._settings.environment} --unpin"),
         )
         result = {"models": "", "revision": todo.to.name, "changed": not self.plan.empty, "moved_s": round(seconds, 3)}
@@ -212,8 +219,8 @@ def _fresh(todo: Reverting) -> tuple[Change, ...]:
 def move(target: Target, todo: Reverting, again: Callable[[], Reverting], steps: Steps) -> float:
     """Give the earlier revision all traffic, under the lease; seconds until it had it, counted from here.
 
-    Raises Conflict when the service changed since this was decided, GateFailed when the revision does not start
-    (traffic is where it was), OpsError when it does not answer its checks.
+    Raises Conflict when the service changed since this was decided (what others changed is left alone), GateFailed when
+    the revision does not start (traffic is where it was), OpsError when it does not answer its checks.
     """
     began = time.monotonic()
     details: dict[str, Any] = {"from": todo.current, "revision": todo.to.name}
@@ -240,6 +247,7 @@ def _send(target: Target, todo: Reverting, again: Callable[[], Reverting], step:
     if problem:
         now = target.run.get_service(target.name)
         if now is not None:
+            shift.check_ours(target, now, applied.generation)
             apply.service(target, routing.sendable(todo.state.body), now)
         words = readiness.last_words(target, todo.to.name)
         text = f"revision {todo.to.name} does not start; traffic is where it was: {problem}"

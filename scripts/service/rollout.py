@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from scripts.cloud.run import ServiceState
 from scripts.errors import BadInput
 from scripts.plan import Action, Change
-from scripts.service import planning, routing
+from scripts.service import planning, promoted, routing
 
 
 @dataclass(frozen=True)
 class Way:
     """What is sent first, who serves meanwhile (empty: nobody does yet), and the shares before the whole.
 
-    end: the traffic as the environment file wants it.
+    end: the traffic as the environment file wants it. fresh: the first write makes a new revision. kept: annotations
+    that say what somebody decided; they stand until the new revision has all traffic, and become `released` then.
     """
 
     body: Mapping[str, Any]
     base: Mapping[str, int]
     shares: tuple[int, ...]
     end: tuple[Mapping[str, Any], ...]
+    fresh: bool = True
+    kept: Mapping[str, str | None] = field(default_factory=dict)
+    released: Mapping[str, str | None] = field(default_factory=dict)
 
     @property
     def previous(self) -> str:
@@ -46,11 +50,11 @@ def decide(
     base = routing.base(state) if state is not None else {}
     if state is None or not base:
         return Way(wanted, {}, (), end)
-    if planning.moves_only(changes):
-        return Way(routing.with_traffic(state.body, routing.lines(base, 0)), base, shares, end)
-    kept = state.annotations.get(routing.HELD)
-    first = routing.with_traffic(wanted, routing.lines(base, 0), {routing.HELD: kept})
-    return Way(first, base, shares, end)
+    kept = {name: state.annotations.get(name) for name in (routing.HELD, promoted.NOTE)}
+    note = (body["metadata"].get("annotations") or {}).get(promoted.NOTE)
+    fresh = not planning.moves_only(changes)
+    first = routing.with_traffic(wanted if fresh else state.body, routing.lines(base, 0), kept)
+    return Way(first, base, shares, end, fresh, kept, {routing.HELD: None, promoted.NOTE: note})
 
 
 def told(way: Way | None, name: str, watch_s: int) -> tuple[Change, ...]:

@@ -115,8 +115,9 @@ def rollback_note(before: str, to: str) -> dict[str, str]:
 
 
 def pinned_lines(state: ServiceState, revision: str) -> list[Line]:
-    """All traffic for a revision by its name; tags keep answering where they did."""
-    tagged = [line for line in state.spec.get("traffic") or () if line.get("tag")]
+    """All traffic for a revision by its name; tags keep answering where they did, but for that of a deploy which did
+    not end: somebody decided otherwise now."""
+    tagged = [line for line in state.spec.get("traffic") or () if line.get("tag") not in (None, "", CANDIDATE)]
     own = next((line["tag"] for line in tagged if line.get("revisionName") == revision), "")
     others = [
         {key: value for key, value in line.items() if key in ("tag", "revisionName", "latestRevision")}

@@ -12,6 +12,7 @@ from scripts.service.target import Target
 
 TIMEOUT_S = 120.0
 TRIES = 4
+AGAIN = "Run the same command again: it reads the new state, shows what differs and applies it."
 MODIFIER = "serving.knative.dev/lastModifier"
 
 
@@ -40,28 +41,42 @@ def move(
     raise AssertionError("the last try returns or raises")
 
 
-def put_back(target: Target, shares: Mapping[str, int], say: Callable[[str], None]) -> tuple[str, ServiceState | None]:
-    """Give the traffic back to those that had it, without a tag; what to say of it, and the service when it is done."""
+def put_back(
+    target: Target, shares: Mapping[str, int], say: Callable[[str], None], notes: Mapping[str, str | None] | None = None
+) -> tuple[str, ServiceState | None]:
+    """Give the traffic back to those that had it, without a tag, and the service the annotations that it had (notes);
+    what to say of it, and the service when it is done."""
     told = routing.told(shares)
     try:
         now = target.run.get_service(target.name)
         if now is None:
             return f"service {target.name} is gone", None
-        return f"the traffic is as it was before: {told}", move(target, now, routing.settled(shares), say)
+        return f"the traffic is as it was before: {told}", move(target, now, routing.settled(shares), say, notes)
     except OpsError as error:
         return f"the traffic could not be put back on {told}: {error.message}", None
 
 
 def await_routed(target: Target, generation: int, say: Callable[[str], None]) -> ServiceState:
-    """The service once the traffic of a generation is in force. Raises OpsError when it is not within TIMEOUT_S."""
+    """The service once the traffic of a generation is in force.
+
+    Raises OpsError when it is not within TIMEOUT_S, Conflict when somebody else changed the service meanwhile.
+    """
     state = target.run.wait_service(
         target.name, generation, timeout_s=TIMEOUT_S, on_change=lambda now: say(now.reason or "moving traffic"),
         settled=lambda now: now.routed is not None,
     )  # fmt: skip
+    check_ours(target, state, generation)
     if state.routed is True:
         return state
     why = state.reason or f"nothing was heard for {TIMEOUT_S:g} s"
     raise OpsError(f"the traffic of {target.name} is not as it was asked for: {why}", target.advice(STATUS))
+
+
+def check_ours(target: Target, state: ServiceState, generation: int) -> None:
+    """Raise Conflict when a service that was waited for is not any more as it was sent: what is there then is somebody
+    else's, and nobody has verified it."""
+    if state.generation != generation:
+        raise explained(target, state, generation, Conflict("", AGAIN))
 
 
 def explained(target: Target, now: ServiceState | None, generation: int, error: Conflict) -> Conflict:

@@ -146,12 +146,14 @@ def _apply(target: Target, todo: Toggling, on: bool, steps: Steps) -> str:
 
 
 def _await_gone(target: Target, revision: str, steps: Steps) -> str:
-    """Wait until no instance of another revision runs; what is to be said where that cannot be known, or empty.
+    """Wait until no instance of another revision runs; what is to be said where that cannot be known, or empty. A
+    revision that somebody gave a tag goes on behind it, without traffic: that is told, and not waited for.
 
     Raises Conflict when some still run after the longest request may have ended.
     """
     deadline = time.monotonic() + target.service.timeout_s + SLACK_S
     told: set[str] = set()
+    tagged = {str(line.get("revisionName")) for line in observe.service(target).traffic if line.get("tag")}
     for delay_s in delays(0.1, 2.0):
         running = target.cloud.instances_by_revision(target.name)
         if running is None:
@@ -159,8 +161,10 @@ def _await_gone(target: Target, revision: str, steps: Steps) -> str:
         old = {name: ids for name, ids in running.items() if name != revision}
         for name, ids in old.items():
             for each in sorted(set(ids) - told):
-                steps.talk.note(f"instance {each[:12]} of {name} still runs with what it started with")
+                how = ", which has a tag, keeps" if name in tagged else " still runs with"
+                steps.talk.note(f"instance {each[:12]} of {name}{how} what it started with")
         told |= {each for ids in old.values() for each in ids}
+        old = {name: ids for name, ids in old.items() if name not in tagged}
         if not old:
             return ""
         if time.monotonic() + delay_s > deadline:

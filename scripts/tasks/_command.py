@@ -129,7 +129,8 @@ def begin(env: str | None, json: bool, otherwise: str = "") -> tuple[Screen, Set
 
 @contextmanager
 def guarded() -> Iterator[None]:
-    """Turn errors into a message, a remedy and the exit code; SIGTERM and SIGHUP unwind like Ctrl-C."""
+    """Turn errors into a message, a remedy and the exit code; SIGTERM and SIGHUP unwind like Ctrl-C, unless
+    whoever started this has them ignored."""
     from scripts.errors import BadInput, ExitCode, OpsError
 
     _catch_signals()
@@ -176,7 +177,8 @@ def _catch_signals() -> None:
 
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a task goes on when its reader left
     for name in ("SIGTERM", "SIGHUP"):
-        signal.signal(getattr(signal, name), interrupt)
+        if signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:  # nohup wants it to go on
+            signal.signal(getattr(signal, name), interrupt)
 
 
 def _open_streams() -> None:

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 MOST_S = 3600
 
 
-def show(screen: Screen, found: Board) -> None:
-    """One look."""
+def show(screen: Screen, found: Board, trouble: str = "") -> None:
+    """One look; trouble: why there is no newer one. Scripts are not told old news then."""
     screen.rows(found.title, found.rows())
     for headers, rows in found.tables():
         screen.table(headers, rows)
-    screen.result(found.as_json())
+    screen.result(found.unseen(trouble) if trouble else found.as_json())
 
 
 def watch(screen: Screen, look: Callable[[], Board], every_s: int) -> int:
@@ -37,7 +37,7 @@ def watch(screen: Screen, look: Callable[[], Board], every_s: int) -> int:
             with picture():
                 screen.line(f"{datetime.now(UTC):%H:%M:%S} UTC" + (f": {trouble}" if trouble else ""))
                 if found is not None:
-                    show(screen, found)
+                    show(screen, found, trouble)
                 screen.line()
             time.sleep(every_s)
             try:

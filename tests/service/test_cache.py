@@ -7,8 +7,8 @@ import json
 import pytest
 
 from scripts import audit
-from scripts.errors import BadInput, ExitCode, NotFound
-from scripts.service import cache, checkup, deploy, instances, inventory, sync, target, upkeep
+from scripts.errors import BadInput, Conflict, ExitCode, NotFound
+from scripts.service import cache, checkup, deploy, instances, inventory, shift, sync, target, upkeep
 from scripts.service.preflight import Options
 from scripts.service.upkeep import Mender, Pruner, Rolling
 from scripts.settings.model import Settings
@@ -28,6 +28,19 @@ def twice(make: Make, monkeypatch: pytest.MonkeyPatch) -> tuple[Settings, str, s
     second = deploy.deploy(settings, Options(), Listener()).manifest_version
     assert second > first
     return settings, first, second
+
+
+def test_a_rollback_is_not_said_to_reach_what_split_traffic_keeps_from_it(twice: tuple[Settings, str, str]) -> None:
+    settings, first, _ = twice
+    reached = target.reach(settings)
+    state = reached.run.get_service(reached.name)
+    assert state is not None
+    older = reached.run.list_revisions(reached.name)[-1].name
+    lines = [{"revisionName": older, "percent": 60}, {"latestRevision": True, "percent": 40}]
+    shift.move(reached, state, lines, lambda text: None)
+    with pytest.raises(Conflict, match=rf"gets 40 % of the traffic.*60 % {older}") as failed:
+        Rolling(settings, "tabular", first, 0, "").carry_out(Listener())
+    assert "deploy --env local" in failed.value.remedy
 
 
 def test_a_rollback_reaches_every_instance_and_holds(twice: tuple[Settings, str, str], listener: Listener) -> None:

@@ -7,12 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from scripts import lease
 from scripts.service import dashboard, deploy, instances, status, target
 from scripts.service.deploy import Options
+from tests.cloud.proxy import Trouble, troubled
 from tests.cloud.test_alerts import fire
 from tests.conftest import ROOT, StandIn
 from tests.service.conftest import Checkout, Listener, Make
@@ -76,6 +78,12 @@ def test_a_full_bucket_and_many_misses_are_causes(make: Make) -> None:
     assert dashboard.Board(found, (), {}, 80, 100, (90, 100), (), (), (), ()).causes == board.causes[: len(found.down)]
 
 
+def test_a_sync_without_permission_is_no_miss(make: Make) -> None:
+    found = replace(status.status(make(), "tabular"), degraded=("the last sync failed: no permission",))
+    board = dashboard.Board(found, (), {}, 0, 100, (0, 0), (), (), (), ())
+    assert board.causes[-1].runbook == "runbooks/alerts/model-sync-failures.md"
+
+
 def test_a_watch_goes_on_until_ctrl_c(make: Make, checkout: Checkout) -> None:
     make()
     typed = [sys.executable, "-m", "invoke", "status", "--env", "local", "--watch", "--every", "1"]
@@ -92,6 +100,27 @@ def test_a_watch_goes_on_until_ctrl_c(make: Make, checkout: Checkout) -> None:
     child.communicate(timeout=60)
     assert child.returncode == 130
     assert "expected 1 to 3600" in checkout.typed("status", "--env", "local", "--watch", "--every", "0", code=3).stderr
+
+
+def test_a_watch_tells_scripts_when_it_could_not_look(make: Make, checkout: Checkout, shared_standin: StandIn) -> None:
+    deploy.deploy(make(), Options(sync="never"), Listener())
+    typed = [sys.executable, "-m", "invoke", "status", "--env", "local", "--watch", "--every", "1", "--json"]
+    kept = {name: os.environ[name] for name in ("PATH", "MODELSHELF_STATE")}
+    with troubled(shared_standin.url) as proxy:
+        environ = {**kept, "MODELSHELF_ENDPOINT": proxy.url, "HOME": str(ROOT), "LANG": "C.UTF-8"}
+        child = subprocess.Popen(typed, cwd=checkout.root, env=environ, stdout=subprocess.PIPE, text=True)
+        assert child.stdout is not None
+        documents, text = [], ""
+        while len(documents) < 2:
+            text += child.stdout.readline()
+            if text.endswith("\n}\n"):
+                documents.append(json.loads(text))
+                proxy.troubles, text = [Trouble("GET", "/services/", "forbidden", 999)], ""
+        child.send_signal(signal.SIGINT)
+        child.communicate(timeout=60)
+    assert documents[0]["status"] == "degraded"
+    assert (documents[1]["environment"], documents[1]["status"]) == ("local", "unknown")
+    assert "cannot read service tabular-service" in documents[1]["unknown"][0]
 
 
 def test_on_a_terminal_one_picture_changes(make: Make, checkout: Checkout) -> None:

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from scripts.cloud.run import ServiceState
-from scripts.errors import GateFailed, OpsError
-from scripts.service import deploy, routing, target
+from scripts.errors import Conflict, GateFailed, OpsError
+from scripts.service import apply, deploy, rollback, routing, successor, target
 from scripts.service.preflight import Options
 from scripts.settings.model import Settings
 from tests.conftest import StandIn, start_standin
@@ -210,6 +210,50 @@ def test_a_share_that_does_not_hold_is_taken_back(make: Make, how: str, limits: 
     assert client.statuses[500] <= client.asked * 0.15  # its tenth, while it had it
     records = [record for record in _records(bad) if record["outcome"] == "rolled back"]
     assert [record["details"]["failed_step"] for record in records] == ["traffic"]
+
+
+def test_a_new_revision_that_fails_with_the_whole_leaves_a_rollback_as_it_stood(make: Make) -> None:
+    good = deploy.deploy(mode(make, "ok"), NEVER, Listener())
+    settings = mode(make, "ok", late_s=1)
+    better = deploy.deploy(settings, NEVER, Listener())
+    rollback.Back(settings, "tabular", "", "").carry_out(Listener())
+    bad = mode(make, "sick", late_s=0.3, rollout={"watch_s": 20, "max_error_percent": 1})
+    with client_at(good.url), pytest.raises(GateFailed, match="does not hold"):
+        deploy.deploy(bad, Options(sync="never", canary="0"), Listener())
+    now = state(bad)
+    assert routing.serving(now) == {good.revision: 100}
+    assert routing.rolled_back(now) == (better.revision, good.revision)
+
+
+class Meddler(Listener):
+    """Somebody who changes the service by hand while a step of a deploy waits."""
+
+    def __init__(self, settings: Settings, title: str) -> None:
+        super().__init__()
+        self._settings, self._title, self.done = settings, title, False
+
+    def progress(self, text: str) -> None:
+        if self.titles[-1] != self._title or self.done:
+            return
+        self.done = True
+        before = state(self._settings)
+        body = routing.sendable(before.body)
+        body["spec"]["template"]["metadata"].pop("name", None)
+        successor.merge_env(body, "BY_HAND", "yes")
+        apply.service(target.reach(self._settings), body, before)
+
+
+@pytest.mark.parametrize("title", ["ready", "traffic"])
+def test_what_somebody_changes_meanwhile_gets_no_traffic_from_a_deploy(make: Make, title: str) -> None:
+    good = deploy.deploy(mode(make, "ok"), NEVER, Listener())
+    settings = mode(make, "ok", late_s=1, rollout={"watch_s": 1})
+    meddler = Meddler(settings, title)
+    with pytest.raises(Conflict, match=r"was changed in between.*: generation \d+, expected \d+") as failed:
+        deploy.deploy(settings, Options(sync="never", canary="10"), meddler)
+    assert meddler.done and failed.value.exit_code == 3
+    now = state(settings)
+    assert now.container_env["BY_HAND"] == "yes"
+    assert routing.serving(now)[good.revision] >= 90
 
 
 def _records(settings: Settings) -> list[dict[str, Any]]:

@@ -106,6 +106,22 @@ def test_a_pushed_image_is_kept_by_its_digest(make: Make, tools: Path, tool: str
 
 
 @pytest.mark.process
+def test_a_state_folder_that_takes_nothing_loses_no_pushed_digest(
+    make: Make, tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listener: Listener
+) -> None:
+    settings = make(service={"image": "europe-docker.pkg.dev/p/services/tabular:latest"})
+    target.reach(settings).bucket.create("europe-west1", {})
+    install(tools, "podman")
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    monkeypatch.setenv("MODELSHELF_STATE", str(tmp_path / "file" / "state"))
+    done = Image(settings, "tabular", tag="v1", tool="", push=True).carry_out(listener).as_json()
+    assert done["image"] == f"europe-docker.pkg.dev/p/services/tabular@{DIGEST}"
+    assert any(note.startswith("the image is pushed, but its digest is not kept in") for note in listener.notes)
+    (record,) = audit.recent(target.reach(settings).bucket, 0)
+    assert record["details"]["image"] == done["image"]
+
+
+@pytest.mark.process
 def test_what_cannot_be_built_or_pushed_says_why(make: Make, tools: Path, checkout: Checkout) -> None:
     settings = make()
     missing = checkout.typed("image.build", "--env", "local", code=3)

@@ -10,12 +10,13 @@ import pytest
 
 from scripts import audit, lease
 from scripts.errors import BadInput, Conflict, GateFailed, NotFound, OpsError, Refused
-from scripts.service import apply, deploy, follow, instances, ownership, routing, successor, target
+from scripts.service import apply, deploy, follow, instances, ownership, rollback, routing, successor, target
 from scripts.service.deploy import Options
 from scripts.service.rollback import Back
 from scripts.settings.model import Settings
 from tests.cloud.proxy import Trouble, troubled
 from tests.conftest import StandIn
+from tests.faults import faulty
 from tests.service.conftest import Checkout, Listener, Make
 
 pytestmark = pytest.mark.process
@@ -147,6 +148,23 @@ def _without_traffic(settings: Settings) -> str:
     return state.latest_ready_revision
 
 
+def test_forwards_again_waits_for_no_instance_that_nobody_starts(
+    make: Make, monkeypatch: pytest.MonkeyPatch, listener: Listener
+) -> None:
+    """Behind a tag alone an existing revision has one instance, whatever min_instances says."""
+    monkeypatch.setattr(instances, "SEEN_TIMEOUT_S", 15.0)
+    image = {"image": "example/tabular:1", "min_instances": 2}
+    deploy.deploy(make(service={**image, "env": {"COLOUR": "red"}}), Options(), Listener())
+    settings = make(service={"env": {"COLOUR": "blue"}})
+    second = deploy.deploy(settings, Options(), Listener()).revision
+    back(settings).carry_out(Listener())
+    done = deploy.deploy(settings, Options(unpin=True), listener)
+    assert done.revision == second
+    (verify,) = [step.seconds for step in done.steps if step.name == "verify"]
+    assert verify < 8
+    assert "on a hit" in listener.outcomes["verify"]
+
+
 def test_a_revision_without_a_record_counts_by_the_request_log(make: Make) -> None:
     _, first = colour(make, "red")
     settings, _ = colour(make, "blue")
@@ -186,6 +204,92 @@ def test_a_revision_that_does_not_start_leaves_traffic_where_it_was(make: Make, 
     reached = target.reach(settings)
     (record,) = [item for item in audit.recent(reached.bucket, 0) if item["command"] == "rollback"]
     assert (record["outcome"], "does not start" in record["details"]["error"]) == ("failed", True)
+
+
+def test_what_somebody_changed_while_it_did_not_start_is_left_alone(
+    make: Make, shared_standin: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = make(service={"secret_env": {"COLOUR": "colour:1"}})
+    secret = f"/v1/projects/{settings.project}/secrets"
+    shared_standin.post(f"{secret}?secretId=colour", {"replication": {"automatic": {}}})
+    shared_standin.post(f"{secret}/colour:addVersion", {"payload": {"data": "cmVk"}})
+    deploy.deploy(settings, NEVER, Listener())
+    settings = make(service={"secret_env": {}, "env": {"SIZE": "1"}})
+    deploy.deploy(settings, NEVER, Listener())
+    shared_standin.post(f"{secret}/colour/versions/1:destroy")
+    real = rollback._await_moved
+
+    def meddled(reached: target.Target, generation: int, revision: str) -> str:
+        problem = real(reached, generation, revision)
+        before = reached.run.get_service(reached.name)
+        assert before is not None
+        body = routing.sendable(before.body)
+        body["spec"]["template"].setdefault("metadata", {}).pop("name", None)
+        successor.merge_env(body, "BY_HAND", "yes")
+        apply.service(reached, body, before)
+        return problem
+
+    monkeypatch.setattr(rollback, "_await_moved", meddled)
+    with pytest.raises(Conflict, match=r"was changed in between.*: generation \d+, expected \d+"):
+        back(settings).carry_out(Listener())
+    reached = target.reach(settings)
+    state = reached.run.get_service(reached.name)
+    assert state is not None and state.container_env["BY_HAND"] == "yes"
+
+
+def test_after_a_revision_that_did_not_start_it_goes_back_to_one_that_served(
+    make: Make, shared_standin: StandIn
+) -> None:
+    settings = make(service={"image": "example/tabular:1", "secret_env": {"COLOUR": "colour:1"}})
+    secret = f"/v1/projects/{settings.project}/secrets"
+    shared_standin.post(f"{secret}?secretId=colour", {"replication": {"automatic": {}}})
+    shared_standin.post(f"{secret}/colour:addVersion", {"payload": {"data": "cmVk"}})
+    first = deploy.deploy(settings, Options(), Listener())
+    settings = make(service={"secret_env": {}, "env": {"SIZE": "1"}})
+    second = deploy.deploy(settings, Options(), Listener()).revision
+    shared_standin.post(f"{secret}/colour/versions/1:destroy")
+    with pytest.raises(OpsError, match="is not ready"):
+        back(settings, "previous", first.manifest_version).carry_out(Listener())
+    reached = target.reach(settings)
+    state = reached.run.get_service(reached.name)
+    assert state is not None and routing.serving(state) == {second: 100}
+    assert [change.after for change in back(settings).plan.changes] == [f"100 % {first.revision}"]
+
+
+def test_a_rollback_ends_a_deploy_that_did_not_end(make: Make) -> None:
+    _, first = colour(make, "red")
+    settings, second = colour(make, "blue")
+    unfinished = make(service={"env": {"COLOUR": "green"}})
+    with pytest.raises(KeyboardInterrupt):
+        deploy.deploy(unfinished, NEVER, Listener("after verify"))
+    back(unfinished).carry_out(Listener())
+    reached, told = target.reach(settings), Listener()
+    state = reached.run.get_service(reached.name)
+    assert state is not None and not routing.unfinished(state)
+    assert deploy.plan_deploy(unfinished, NEVER, told).empty
+    assert any(f"pinned to {first} by a rollback (rolled back from {second})" in note for note in told.notes)
+
+
+def test_what_follows_the_latest_revision_is_not_said_to_be_held(make: Make, checkout: Checkout) -> None:
+    _, name = colour(make, "red")
+    told = checkout.typed("rollback", "--env", "local", "--to", name, "--yes").stdout
+    assert f"{name} serves: nothing to change" in told
+    assert "by name" not in told
+    assert "traffic: 100 %, as the newest revision" in told
+
+
+def test_an_audit_that_takes_no_record_is_told_and_undoes_nothing(
+    make: Make, checkout: Checkout, shared_standin: StandIn
+) -> None:
+    colour(make, "red")
+    settings = make(service={"env": {"COLOUR": "blue"}}, hooks={"after_deploy": [["echo", "it", "is", "deployed"]]})
+    where = {"bucket": settings.cache.bucket, "object": "audit/*", "count": "forever"}
+    with faulty(shared_standin, on="storage.objects.insert", kind="403", **where):
+        told = checkout.typed("deploy", "--env", "local", "--sync", "never").stderr
+        assert "after_deploy: it is deployed" in told
+        assert "! no audit record of this could be written: " in told
+        told = checkout.typed("rollback", "--yes").stderr
+        assert "! no audit record of this could be written: " in told
 
 
 def test_others_at_work_are_respected(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
 from scripts import audit
 from scripts.errors import BadInput, NotFound, OpsError, Refused
-from scripts.service import apply, deploy, instances, rollback, routing, successor, target
+from scripts.loadtest import run as loadtest
+from scripts.service import apply, deploy, instances, probe, rollback, routing, shift, successor, target
 from scripts.service.deploy import Options
 from scripts.service.planning import TOGGLE
 from scripts.service.toggle import Toggle
@@ -111,6 +113,27 @@ def test_what_a_rollback_pinned_stays_pinned(make: Make) -> None:
     assert (made.container_env["COLOUR"], made.container_env[TOGGLE]) == ("red", "false")
     assert successor.origin_of(made) == first
     assert routing.pinned(state) == made.name
+
+
+def test_what_somebody_tagged_is_not_waited_for(make: Make, listener: Listener) -> None:
+    first = deploy.deploy(make(service={"env": {"COLOUR": "red"}, "timeout_s": 1}), NEVER, Listener()).revision
+    settings = make(service={"env": {"COLOUR": "blue"}})
+    deploy.deploy(settings, NEVER, Listener())
+    reached = target.reach(settings)
+    state = reached.run.get_service(reached.name)
+    assert state is not None
+    lines = [{"latestRevision": True, "percent": 100}, {"revisionName": first, "tag": "blue"}]
+    state = shift.move(reached, state, lines, lambda text: None)
+    url = next(str(line["url"]) for line in state.traffic if line.get("tag") == "blue")
+    assert probe.ask(url + "/health", "GET", {}).ok
+    asked = loadtest.Options(instances=2, duration="1s")
+    assert loadtest.prepare(settings, asked).missing == 1  # who is behind a tag serves no load
+    began = time.monotonic()
+    off(settings).carry_out(listener)
+    assert time.monotonic() - began < 20
+    running = reached.cloud.instances_by_revision(reached.name)
+    assert running is not None and first in running
+    assert any(f"of {first}, which has a tag, keeps what it started with" in note for note in listener.notes)
 
 
 @pytest.mark.full

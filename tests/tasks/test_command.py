@@ -257,6 +257,22 @@ def test_an_interrupted_task_ends_with_130(tmp_path: Path, sig: signal.Signals) 
 
 
 @pytest.mark.process
+def test_what_nohup_protects_outlives_its_terminal(tmp_path: Path) -> None:
+    text = (
+        "import os, signal\nfrom invoke.collection import Collection\nfrom scripts.tasks._command import command\n"
+        "@command()\ndef hung(c):\n    '''Hang up.'''\n    os.kill(os.getpid(), signal.SIGHUP)\n    print('goes on')\n"
+        "namespace = Collection(hung)\n"
+    )
+    (tmp_path / "tasks.py").write_text(text, encoding="utf-8")
+    words = ["nohup", sys.executable, "-m", "invoke", "hung"]
+    done = subprocess.run(
+        words, cwd=tmp_path, env=environ(tmp_path, PYTHONPATH=str(ROOT)), capture_output=True, text=True, timeout=60,
+        check=False, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "goes on\n"), done.stderr
+
+
+@pytest.mark.process
 def test_a_closed_pipe_stops_nothing_and_says_nothing(tmp_path: Path) -> None:
     text = (
         "import pathlib, time\nfrom invoke.collection import Collection\nfrom scripts.tasks._command import command\n"
