@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from scripts import audit
-from scripts.errors import Conflict, OpsError
+from scripts.errors import Conflict, GateFailed, OpsError
 from scripts.lease import Holder, Lease
 from scripts.plan import Plan
 from scripts.service import ownership
@@ -47,19 +47,30 @@ def recorded(
     target: Target, command: str, plan: Plan, details: Mapping[str, Any] | None = None, talk: Talk = SILENT
 ) -> Iterator[None]:
     """Leave an audit record of the block, however it ends; talk hears of one that could not be written."""
-    began, outcome, failure = datetime.now(UTC), "changed", {}
+    began, ended, failure = datetime.now(UTC), "changed", {}
     try:
         yield
     except BaseException as error:
-        outcome = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        failure = {"error": error.message if isinstance(error, OpsError) else repr(error)}
+        ended, failure = outcome(error), {"error": told(error)}
         raise
     finally:
         with written(talk):
             audit.record(
-                target.bucket, command=command, environment=target.environment, plan=plan, outcome=outcome,
+                target.bucket, command=command, environment=target.environment, plan=plan, outcome=ended,
                 started_at=began, details={**(details or {}), **failure},
             )  # fmt: skip
+
+
+def outcome(error: BaseException) -> str:
+    """A word for the audit record."""
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    return "rolled back" if isinstance(error, GateFailed) else "failed"
+
+
+def told(error: BaseException) -> str:
+    """What an audit record says of an error."""
+    return error.message if isinstance(error, OpsError) else repr(error)
 
 
 @contextlib.contextmanager

@@ -262,7 +262,7 @@ class Deployment:
             try:
                 yield
             except BaseException as error:
-                self._record(_outcome(error), error)
+                self._record(changing.outcome(error), error)
                 if isinstance(error, OpsError) and self.command == "deploy":
                     self._tell_hooks(error)
                 raise
@@ -342,10 +342,7 @@ class Deployment:
         now = None
         with contextlib.suppress(OpsError):
             now = self._now()
-        if now is None or self._way is None or not self._way.base:
-            return error
-        told = f"the traffic is left as it is: {routing.told(routing.serving(now))}"
-        return type(error)(f"{error.message}\n{told}", error.remedy)
+        return shift.left(error, now) if now is not None and self._way is not None and self._way.base else error
 
     def _done(self) -> Plan:
         return Plan(f"{self.command} {self.target.name}", tuple(self.done))
@@ -363,7 +360,7 @@ class Deployment:
     def _record(self, outcome: str, error: BaseException | None) -> None:
         details = self._details()
         if error is not None:
-            details["error"] = error.message if isinstance(error, OpsError) else repr(error)
+            details["error"] = changing.told(error)
             details["failed_step"] = self.steps.taken[-1].name
         with changing.written(self.steps.talk):
             audit.record(
@@ -400,10 +397,3 @@ def _verdict(changes: Sequence[Change]) -> str:
     if not changes:
         return "is up to date"
     return "created" if changes[0].action is Action.CREATE and not changes[0].path else "changed"
-
-
-def _outcome(error: BaseException) -> str:
-    """A word for the audit record."""
-    if isinstance(error, KeyboardInterrupt):
-        return "interrupted"
-    return "rolled back" if isinstance(error, GateFailed) else "failed"

@@ -87,3 +87,9 @@ def explained(target: Target, now: ServiceState | None, generation: int, error: 
     by = f" by {who}" if who else ""
     text = f"service {target.name} was changed in between{by}: generation {now.generation}, expected {generation}"
     return Conflict(text, error.remedy)
+
+
+def left(error: Conflict, now: ServiceState) -> Conflict:
+    """The same error, with where the traffic is: somebody else is at work, so nothing is put back."""
+    text = f"{error.message}\nthe traffic is left as it is: {routing.told(routing.serving(now))}"
+    return type(error)(text, error.remedy)
