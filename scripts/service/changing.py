@@ -61,11 +61,11 @@ def recorded(
             )  # fmt: skip
 
 
-def outcome(error: BaseException) -> str:
-    """A word for the audit record."""
+def outcome(error: BaseException, gate: str = "failed") -> str:
+    """A word for the audit record; gate: the one for a gate that failed."""
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
-    return "rolled back" if isinstance(error, GateFailed) else "failed"
+    return gate if isinstance(error, GateFailed) else "failed"
 
 
 def told(error: BaseException) -> str:

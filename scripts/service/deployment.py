@@ -262,7 +262,7 @@ class Deployment:
             try:
                 yield
             except BaseException as error:
-                self._record(changing.outcome(error), error)
+                self._record(changing.outcome(error, "rolled back"), error)
                 if isinstance(error, OpsError) and self.command == "deploy":
                     self._tell_hooks(error)
                 raise

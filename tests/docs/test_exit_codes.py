@@ -73,6 +73,8 @@ CASES = {
     "nobody answers": Case(DEPLOY, environ={"MODELSHELF_ENDPOINT": "http://127.0.0.1:9"}),
     "a check of the new revision failed": Case(DEPLOY, first=True, mode="late"),
 }  # fmt: skip
+# Half a minute each, and part of tests/contract/test_loadtest.py and tests/service/test_deployment.py too.
+COSTLY = dict.fromkeys(("a load test crossed a threshold", "a check of the new revision failed"), pytest.mark.full)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +104,7 @@ def test_every_row_is_typed_and_every_code_has_one() -> None:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("what", CASES)
+@pytest.mark.parametrize("what", [pytest.param(what, marks=COSTLY.get(what, ())) for what in CASES])
 def test_a_row_is_true(make: Make, checkout: Checkout, shared_standin: StandIn, what: str) -> None:
     case, (code, says) = CASES[what], rows()[what]
     service = {"image": IMAGE, "min_instances": 1, "probes": QUICK, "env": {"MODE": "ok"}}

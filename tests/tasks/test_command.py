@@ -243,9 +243,11 @@ def test_an_interrupted_task_ends_with_130(tmp_path: Path, sig: signal.Signals) 
         "namespace = Collection(slow)\n"
     )
     (tmp_path / "tasks.py").write_text(text, encoding="utf-8")
+    # These tests themselves may run under nohup.
+    heeds = f"signal.signal({sig}, signal.default_int_handler); runpy.run_module('invoke', alter_sys=True)"
     child = subprocess.Popen(
-        [sys.executable, "-m", "invoke", "slow"], cwd=tmp_path, env=environ(tmp_path, PYTHONPATH=str(ROOT)),
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-c", f"import runpy, signal; {heeds}", "slow"], text=True, cwd=tmp_path,
+        env=environ(tmp_path, PYTHONPATH=str(ROOT)), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     assert child.stdout is not None
     assert child.stdout.readline() == "waiting\n"
