@@ -70,5 +70,4 @@ def keep(target: Target, image: str, talk: Talk) -> None:
 
 
 def _noted(state: ServiceState | None) -> str:
-    found = state.body.get("metadata", {}).get("annotations") or {} if state is not None else {}
-    return str(found.get(NOTE, ""))
+    return state.annotations.get(NOTE, "") if state is not None else ""

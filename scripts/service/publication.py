@@ -171,7 +171,7 @@ def last_lines(target: Target, condition: str, since: datetime | str = "", limit
 
 def _newest(entries: Sequence[Entry], count: int) -> dict[str, Entry]:
     """The last `count` different texts, of entries whose oldest comes first."""
-    last = {entry.text: entry for entry in sorted(entries, key=lambda entry: entry.timestamp)}
+    last = {entry.text: entry for entry in entries}
     newest = sorted(last.values(), key=lambda entry: entry.timestamp)[-count:]
     return {entry.text: entry for entry in newest}
 

@@ -150,7 +150,6 @@ class Copying:
         self, bucket: str, name: str, sources: list[Record], chosen: dict[str, Any], conditions: Conditions, drop: bool
     ) -> Record:
         store, pieces = self._store, [piece for source in sources for piece in self._store.pieces(source)]
-        made = joined(store.bodies.next_id(), pieces)
 
         def create(body: Body) -> Record:
             record = store.create(bucket, name, body, chosen, conditions)
@@ -158,7 +157,8 @@ class Copying:
                 self._drop(sources, record)
             return record
 
-        if store.wholes.may_join(bucket, made.size_bytes):
+        if store.wholes.may_join(bucket, sum(piece.size_bytes for piece in pieces)):
+            made = joined(store.bodies.next_id(), pieces)
             with store.changing():
                 store.index.joints.put(made.id, pieces)  # first: what it replaces may be one of its sources
                 return create(made)
