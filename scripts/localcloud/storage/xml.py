@@ -12,7 +12,6 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from scripts.localcloud.storage import access, encryption, fields, xml_conditions
-from scripts.localcloud.storage.bodies import Discarded
 from scripts.localcloud.storage.conditions import Conditions, integer
 from scripts.localcloud.storage.journal import Journal
 from scripts.localcloud.storage.media import media
@@ -158,8 +157,6 @@ class Xml:
                 async for chunk in request.chunks():
                     await sink.write(chunk)
                 record = await target.commit(self._store, sink, request.headers)
-            except Discarded:
-                raise ApiError(503, "The stand-in is stopping.") from None
             except ApiError as error:
                 raise trouble(400, "BadDigest", error.message) if error.code == 400 else error from None
         return Response(headers=_made(record), content_type="text/html; charset=UTF-8")

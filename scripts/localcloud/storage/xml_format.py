@@ -9,6 +9,7 @@ from functools import wraps
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from scripts.localcloud.storage.bodies import Discarded
 from scripts.localcloud.storage.records import Record
 from scripts.localcloud.web import ApiError, Headers, Request, Response
 
@@ -59,7 +60,7 @@ def trouble(code: int, name: str, message: str) -> ApiError:
 
 
 def answering(handler: Handler) -> Handler:
-    """Errors of a handler are told as XML."""
+    """Errors of a handler are told as XML; that the daemon stops while a body is on its way to disk, too."""
 
     @wraps(handler)
     async def told(self: Any, request: Request) -> Response:
@@ -67,6 +68,8 @@ def answering(handler: Handler) -> Handler:
             return await handler(self, request)
         except ApiError as error:
             return _error(error)
+        except Discarded:
+            return _error(ApiError(503, "The stand-in is stopping."))
 
     return told
 

@@ -13,14 +13,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from scripts.localcloud.storage.bodies import Body, Discarded
+from scripts.localcloud.storage.bodies import Body
 from scripts.localcloud.storage.journal import Journal, Part
 from scripts.localcloud.storage.records import Record
 from scripts.localcloud.storage.store import Store
 from scripts.localcloud.storage.target import Target, hashes_of
 from scripts.localcloud.storage.xml_format import document, element, group, local_name, parsed, time, trouble
 from scripts.localcloud.storage.xml_listing import limit
-from scripts.localcloud.web import ApiError, Request, Response
+from scripts.localcloud.web import Request, Response
 
 MAX_PARTS = 10_000
 MIN_PART_BYTES = 5 << 20
@@ -124,8 +124,6 @@ class Multiparts:
             if upload.id not in self._open:
                 raise trouble(404, "NoSuchUpload", "The specified multipart upload does not exist.")
             part = self._keep(upload, number, body)
-        except Discarded:
-            raise ApiError(503, "The stand-in is stopping.") from None
         except BaseException:
             await sink.discard()
             raise
@@ -167,8 +165,6 @@ class Multiparts:
             async with self._store.bodies.receive(md5="never") as sink:
                 await sink.append_bodies(bodies)
                 return await upload.target.commit(self._store, sink, {}, lambda _: self._forget(upload))
-        except Discarded:
-            raise ApiError(503, "The stand-in is stopping.") from None
         except BaseException:
             self._open[upload.id] = upload
             raise
